@@ -1,0 +1,82 @@
+"""Learning curves and confusion matrices as PNG files in plots/, and as images in W&B."""
+
+from pathlib import Path
+
+import lightning.pytorch as pl
+import matplotlib
+import pandas as pd
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import WandbLogger
+from matplotlib.figure import Figure
+
+matplotlib.use("Agg")
+
+
+class Plots(Callback):
+    """Draws what metrics.csv holds when training ends, and the confusion matrix when testing ends."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = Path(folder)
+
+    def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        table = self.folder / "metrics.csv"
+        if not trainer.is_global_zero:
+            return
+        for logger in trainer.loggers:
+            logger.save()
+        if table.exists():
+            self.save(trainer, learning_curve(pd.read_csv(table)), "learning_curve")
+
+    def on_test_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        tables = module.task.tables("test")
+        if trainer.is_global_zero and "confusion_matrix" in tables:
+            self.save(trainer, confusion_matrix(**tables["confusion_matrix"]), "confusion_matrix")
+
+    def save(self, trainer: pl.Trainer, figure: Figure, name: str) -> None:
+        path = self.folder / "plots" / f"{name}.png"
+        path.parent.mkdir(exist_ok=True)
+        figure.savefig(path, dpi=120, bbox_inches="tight")
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.log_image(f"plots/{name}", [str(path)])
+
+
+def learning_curve(metrics: pd.DataFrame) -> Figure:
+    """Losses on the left, scores on the right, over optimizer steps."""
+    figure = Figure(figsize=(10, 3.8))
+    losses, scores = figure.subplots(1, 2)
+    if "train/loss" in metrics:
+        train = metrics[["step", "train/loss"]].dropna()
+        smooth = train["train/loss"].ewm(span=max(2, len(train) // 20)).mean()
+        losses.plot(train["step"], train["train/loss"], color="tab:blue", alpha=0.25, linewidth=0.8)
+        losses.plot(train["step"], smooth, color="tab:blue", label="train (smoothed)")
+    for name in (name for name in metrics if name.startswith("val/") and name != "val/rows"):
+        values = metrics[["step", name]].dropna()
+        axis = losses if name == "val/loss" else scores
+        axis.plot(values["step"], values[name], marker="o", markersize=3, label=name)
+    losses.set(xlabel="optimizer step", ylabel="cross-entropy (nats)", title="Loss")
+    scores.set(xlabel="optimizer step", title="Validation")
+    for axis in (losses, scores):
+        axis.grid(alpha=0.3)
+        if axis.lines:
+            axis.legend()
+    return figure
+
+
+def confusion_matrix(classes: list[str], counts: list[list[int]]) -> Figure:
+    """Rows are the true classes, shaded by the share of their row."""
+    size = max(3.5, 0.7 * len(classes) + 2)
+    figure = Figure(figsize=(size + 0.8, size))
+    axis = figure.subplots()
+    shares = [[count / max(1, sum(row)) for count in row] for row in counts]
+    image = axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(image, label="share of the true class", fraction=0.046)
+    names = [str(name)[:16] for name in classes]
+    axis.set_xticks(range(len(classes)), names, rotation=45, ha="right")
+    axis.set_yticks(range(len(classes)), names)
+    axis.set(xlabel="predicted", ylabel="true", title="Confusion matrix (test)")
+    for true, row in enumerate(counts):
+        for predicted, count in enumerate(row):
+            color = "white" if shares[true][predicted] > 0.5 else "black"
+            axis.text(predicted, true, f"{count:,}", ha="center", va="center", color=color)
+    return figure

@@ -1,0 +1,110 @@
+"""The command line before Hydra sees it: shorthands written out, and what can be refused without composing."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lmlab.check import finished_run
+from lmlab.check.nearest import did_you_mean
+from lmlab.check.override import Override, parse
+from lmlab.check.secret import refuse_secret
+from lmlab.check.unknown_key import unknown_key
+from lmlab.check.yaml_files import groups, written_somewhere
+from lmlab.errors import ConfigError
+
+OTHER_CONF = {"--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn"}
+TAKES_VALUE = OTHER_CONF | {"--cfg", "-c", "--package", "-p", "--info", "-i", "--experimental-rerun"}
+
+
+@dataclass(frozen=True)
+class Command:
+    """What the user asked for: the arguments for Hydra, those of them that a finished run added, and who wants what."""
+
+    argv: list[str]
+    overrides: list[Override]
+    inherited: list[str]
+    debug: bool
+    help: bool
+
+
+def command_line(arguments: Sequence[str]) -> Command:
+    """Writes out `run=<folder>` and `debug=true`; raises ConfigError for what no config could accept."""
+    flags, overrides = [], []
+    for index, argument in enumerate(arguments):
+        if argument.startswith("-") or (index and arguments[index - 1] in TAKES_VALUE):
+            flags.append(argument)
+        else:
+            overrides.append(written_out(parse(argument)))
+    for override in overrides:
+        refuse_secret(override.key, override.value, lambda: "command line")
+    refuse_twice(overrides)
+    if not any(flag.partition("=")[0] in OTHER_CONF for flag in flags):
+        for override in overrides:
+            refuse_unknown_option(override)
+            if not could_be_known(override):
+                raise unknown_key(override, overrides)
+    return Command(
+        argv=[*flags, *(inherited := inherit(overrides)), *map(str, overrides)],
+        overrides=overrides,
+        inherited=inherited,
+        debug=any(override.key == "debug" and override.value not in ("null", "") for override in overrides),
+        help=bool({"--help", "-h"} & set(flags)),
+    )
+
+
+def written_out(override: Override) -> Override:
+    """`run=<folder>` is `run.folder=<folder>`; `debug=true` is `debug=default`: Hydra takes no bool for a group."""
+    if override.key == "run":
+        override = Override("", "run.folder", override.value)
+    if override.key == "run.folder" and override.value and re.search(r"[^\w./~-]", override.value.strip("'\"")):
+        bare = override.value.strip("'\"").replace("\\", "\\\\").replace("'", "\\'")
+        return Override("", "run.folder", f"'{bare}'")  # Hydra's grammar wants quotes round = , and spaces
+    if override.key == "debug" and override.value in ("true", "false"):
+        return Override("", "debug", "default" if override.value == "true" else "null")
+    return override
+
+
+def refuse_twice(overrides: Sequence[Override]) -> None:
+    seen: dict[str, Override] = {}
+    for override in overrides:
+        if (first := seen.setdefault(override.key, override)) is not override:
+            raise ConfigError(
+                f"{override.key} is given twice, as {first.value!r} and as {override.value!r}",
+                "command line",
+                f"Remove {first} or {override}",
+            )
+
+
+def refuse_unknown_option(override: Override) -> None:
+    """For `group=option`, sweeps `group=a,b` and lists `group=[a,b]`; functions such as glob(*) are left to Hydra."""
+    options = groups().get(override.key)
+    if options is None or override.value is None or "(" in override.value:
+        return
+    for option in (part.strip("[] '\"") for part in override.value.split(",")):
+        if option == "" and options:
+            raise ConfigError(f"{override.key}= names no option", "command line", did_you_mean("", options))
+        if option != "null" and option not in options:
+            fix = did_you_mean(option, options)
+            raise ConfigError(f"no {override.key} is called {option!r}", "command line", fix)
+
+
+def could_be_known(override: Override) -> bool:
+    """False for a key that no YAML file writes; what remains, Hydra judges."""
+    root, leaf = override.key.partition(".")[0], override.key.rpartition(".")[2]
+    if override.sign or root.partition("/")[0] == "hydra" or override.key.partition("@")[0] in groups():
+        return True
+    return written_somewhere(leaf)
+
+
+def inherit(overrides: Sequence[Override]) -> list[str]:
+    """The group choices of the finished run, for the groups that the user leaves open."""
+    folder = next((override.value for override in overrides if override.key == "run.folder"), None)
+    if folder in (None, "", "null"):
+        return []
+    typed = {override.key for override in overrides}
+    choices = finished_run.choices(folder.strip("'\"").replace("\\'", "'").replace("\\\\", "\\"))
+    return [
+        f"{group}={option}"
+        for group, option in choices.items()
+        if group not in typed and option in groups().get(group, ()) and group not in ("stage", "sweep", "debug")
+    ]

@@ -1,0 +1,63 @@
+"""Which corpus, task and family go together, from their YAML's own words: provides, needs, architecture(s)."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from lmlab.check.outline import option
+from lmlab.check.yaml_files import groups
+from lmlab.errors import ConfigError
+
+
+def refuse_pair(config: Mapping[str, Any]) -> None:
+    """Raises ConfigError for a corpus that lacks what the task needs, or a family that cannot be built for it."""
+    data, task, model = (config.get(group) or {} for group in ("data", "task", "model"))
+    if not task:
+        raise ConfigError("no task is chosen", "task", f"Add task=, one of {listed(groups().get('task', []))}")
+    needs, provides = task.get("needs") or [], data.get("provides")
+    if provides is not None and (missing := [item for item in needs if item not in provides]):
+        raise ConfigError(
+            f"{called(task)} needs {listed(missing)}, and {called(data)} has {listed(provides)} alone",
+            "data and task",
+            f"Corpora that fit this task: {listed(corpora_with(needs))}. "
+            f"Tasks that fit this corpus: {listed(tasks_for(provides))}",
+        )
+    shape, shapes = task.get("architecture"), model.get("architectures")
+    if shape is not None and shapes is not None and shape not in shapes:
+        raise ConfigError(
+            f"{called(task)} needs architecture {shape}, and {called(model.get('network', model))} builds "
+            f"{listed(shapes)} alone",
+            "model and task",
+            f"Models that fit this task: {listed(families_with(shape))}. "
+            f"Tasks that fit this model: {listed(tasks_with(shapes))}",
+        )
+
+
+def corpora_with(needs: Iterable[str]) -> list[str]:
+    return [name for name in groups().get("data", []) if set(needs) <= set(metadata("data", name, "provides") or ())]
+
+
+def tasks_for(provides: Iterable[str]) -> list[str]:
+    return [name for name in groups().get("task", []) if set(metadata("task", name, "needs") or ()) <= set(provides)]
+
+
+def families_with(shape: str) -> list[str]:
+    return [name for name in groups().get("model", []) if shape in (metadata("model", name, "architectures") or ())]
+
+
+def tasks_with(shapes: Iterable[str]) -> list[str]:
+    return [name for name in groups().get("task", []) if metadata("task", name, "architecture") in shapes]
+
+
+def metadata(group: str, name: str, key: str) -> Any:
+    """A key of the group's node as the option's YAML, or a file that it builds on, writes it."""
+    node = option(group, name).get(group)
+    return node.get(key) if isinstance(node, Mapping) else None
+
+
+def called(part: Mapping[str, Any]) -> str:
+    """The class's name, which is what the config still knows of an option."""
+    return str(part.get("_target_", "it")).rpartition(".")[2]
+
+
+def listed(names: Iterable[str]) -> str:
+    return ", ".join(names) or "none"

@@ -1,0 +1,110 @@
+"""A composed config from top to bottom: what no run could be made of is refused."""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from lmlab.check.calls import refuse_call
+from lmlab.check.nearest import did_you_mean
+from lmlab.check.origin import Origin
+from lmlab.check.outline import outline
+from lmlab.check.pairs import refuse_pair
+from lmlab.check.secret import refuse_secret
+from lmlab.check.yaml_files import LAYERED, top_level_keys
+from lmlab.errors import ConfigError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+FIRST_STAGES = ("fit", "check")  # they begin a run; all others work on one
+# null until a run is made (its folder) or its corpus is read (the names of the classes); others refer to them before
+LATER = {"run.folder": "outputs", "data.classes": ["negative", "positive"]}
+
+
+def composed(
+    cfg: "DictConfig", typed: Sequence[str] = (), choices: Mapping[str, Any] | None = None, run: str | None = None
+) -> None:
+    """Raises ConfigError for the first thing in `cfg` that no run could be made of; changes nothing.
+
+    `typed` are the overrides, `choices` the group choices and `run` the folder that the config started from: an error
+    says which of them holds the mistake.
+    """
+    from omegaconf import OmegaConf
+
+    origin = Origin(typed, choices or {}, run, OmegaConf.to_container(cfg, resolve=False))
+    refuse_unknown_top(cfg, origin)
+    refuse_run_keys(cfg.run, origin)
+    refuse_stage_without_run(str(cfg.stage.get("_target_", "")).rpartition(".")[2], cfg.run.get("folder"))
+    cfg = cfg.copy()
+    for key, stand_in in LATER.items():
+        if OmegaConf.select(cfg, key, default=stand_in) is None:
+            OmegaConf.update(cfg, key, stand_in)
+    config = plain(cfg, origin)
+    walk(config, (), origin)
+    refuse_pair(config)
+
+
+def plain(cfg: "DictConfig", origin: Origin) -> dict[str, Any]:
+    """The config in plain types, interpolations resolved."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+    try:
+        return OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        key = error.full_key or ""
+        where = origin(key.split("."))
+        if isinstance(error, MissingMandatoryValue):
+            raise ConfigError(f"{key} must be given", where, f"Add {key}=...") from None
+        raise ConfigError(f"{key}: {str(error.msg).splitlines()[0]}", where, "Correct the reference") from None
+
+
+def refuse_unknown_top(cfg: "DictConfig", origin: Origin) -> None:
+    """Experiments may set every key and make none: one that only they write is a typo."""
+    settled = {group: option for group, option in origin.choices.items() if option and group not in LAYERED}
+    for key in cfg.keys() - top_level_keys():
+        if origin.run is None and key not in outline(settled):
+            fix = did_you_mean(key, top_level_keys() - set(LAYERED))
+            raise ConfigError(f"unknown key {key}", origin((key,)), fix)
+
+
+def refuse_run_keys(run: Mapping[str, Any], origin: Origin) -> None:
+    known = {"folder", "id", "output"}
+    for key, value in run.items():
+        if key not in known:
+            raise ConfigError(f"unknown key run.{key}", origin(("run", key)), did_you_mean(key, known))
+        if key == "id" and value is not None and (not NAME.fullmatch(str(value)) or set(str(value)) == {"."}):
+            fix = "Use letters, digits, dot, dash and underscore, at most 64"
+            raise ConfigError(f"run.id: a name expected, got {str(value)!r}", origin(("run", key)), fix)
+        if value == "" or (value is None and key == "output"):
+            raise ConfigError(f"run.{key}: a folder expected, got nothing", origin(("run", key)), "Name one")
+
+
+def refuse_stage_without_run(stage: str, folder: str | None) -> None:
+    if stage not in FIRST_STAGES and not folder:
+        fix = f"Say which: stage={stage} run=<run folder>"
+        raise ConfigError(f"stage={stage} works on a finished run", "command line", fix)
+    if stage in FIRST_STAGES and folder:
+        fix = f"Say what to do with the run, e.g. stage=test run={folder}"
+        raise ConfigError(f"stage={stage} begins a new run and takes none", "command line", fix)
+
+
+def walk(node: Any, path: tuple[str, ...], origin: Origin) -> None:
+    """Checks a node and all below it."""
+    if isinstance(node, float) and not math.isfinite(node):
+        raise ConfigError(f"{'.'.join(path)}: finite number expected, got {node}", origin(path))
+    if isinstance(node, Mapping):
+        if "_target_" in node:
+            refuse_call(node, path, origin)
+        elif len(path) == 2 and path[0] in ("callbacks", "logger"):
+            fix = did_you_mean(path[1], outline(origin.choices).get(path[0], {}).keys() - {path[1]})
+            raise ConfigError(f"{'.'.join(path)} has no _target_", origin(path), fix)
+        for key, value in node.items():
+            below = (*path, str(key))
+            refuse_secret(".".join(below), value, lambda below=below: origin(below))
+            walk(value, below, origin)
+    elif isinstance(node, list):
+        for index, value in enumerate(node):
+            walk(value, (*path, str(index)), origin)

@@ -1,0 +1,64 @@
+"""A key that the config does not have, answered with the one that was meant, what it holds and its default."""
+
+import ast
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from lmlab.check.nearest import nearest
+from lmlab.check.outline import outline
+from lmlab.check.override import Override
+from lmlab.check.signatures import Signature, signature
+from lmlab.check.values import annotation, in_words
+from lmlab.check.yaml_files import groups, top_level_keys
+from lmlab.errors import ConfigError
+
+
+def unknown_key(override: Override, overrides: Sequence[Override]) -> ConfigError:
+    """The nearest known key; a key that a target takes and only the YAML leaves out is offered with its `+`."""
+    choices = {other.key: other.value.partition(",")[0] for other in overrides if other.key in groups() and other.value}
+    known = dict(keys(outline(choices)))
+    parent, _, leaf = override.key.rpartition(".")
+    target, takes = called(known.get(parent))
+    if takes is not None and leaf in takes.annotations:
+        fix = f"{target} takes it: write +{override.key}={override.value}"
+        return ConfigError(f"{override.key} is not in the config", "command line", fix)
+    top = {group for group in groups() if "/" not in group} | top_level_keys()
+    same_name = [key for key, value in known.items() if key.endswith(f".{leaf}") and "${" not in str(value)]
+    guess = nearest(override.key, same_name, cutoff=0) or nearest(override.key, known if parent else top, cutoff=0.7)
+    guess = guess or nearest(override.key, known)
+    fix = f"Did you mean {told(guess, known)}?" if guess else f"Known are {', '.join(sorted(top_level_keys()))}"
+    return ConfigError(f"unknown key {override.key}", "command line", fix)
+
+
+def told(key: str, known: Mapping[str, Any]) -> str:
+    """A known key with its kind and default."""
+    parent, _, leaf = key.rpartition(".")
+    target, takes = called(known.get(parent))
+    if takes is not None and leaf in takes.annotations:
+        return f"{parent}.{described(leaf, target, takes, known[parent])}"
+    value = known.get(key)
+    return key if value is None or isinstance(value, Mapping) else f"{key} (default {value})"
+
+
+def described(name: str, target: str, takes: Signature, node: Mapping[str, Any]) -> str:
+    """`d_model (whole number >= 1, default 128)`: the default is the config's own where it has one."""
+    kind = in_words(annotation(target, name, takes.annotations[name]))
+    default = takes.defaults[name]
+    value = str(node[name]) if name in node else ast.unparse(default) if default is not None else ""
+    facts = ", ".join(filter(None, [kind, f"default {value}" if value else ""]))
+    return f"{name} ({facts})" if facts else name
+
+
+def called(node: Any) -> tuple[str, Signature | None]:
+    """The target of a node and what it takes."""
+    target = str(node.get("_target_", "")) if isinstance(node, Mapping) else ""
+    return target, signature(target) if target else None
+
+
+def keys(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every dotted key of a config with its value; Hydra's own keys are no candidates."""
+    for name, value in node.items():
+        if not str(name).startswith("_"):
+            yield f"{prefix}{name}", value
+            if isinstance(value, Mapping):
+                yield from keys(value, f"{prefix}{name}.")

@@ -1,0 +1,306 @@
+"""One corpus: where its rows come from and how they become batches."""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import tokenizers
+import torch
+from lightning import LightningDataModule
+from lightning.pytorch.trainer.states import TrainerFn
+from torch.utils.data import DataLoader
+
+from lmlab.data import cache as caching
+from lmlab.data import sources
+from lmlab.data.batching import BatchOrder, EvaluationOrder
+from lmlab.data.cleaning import Cleaning
+from lmlab.data.dataset import Batch, TokenizedRows
+from lmlab.data.ragged import Ragged
+from lmlab.data.rows import Splits
+from lmlab.data.store import StoredRows, tokenized, write_tokens
+from lmlab.errors import CheckpointError, ConfigError, DataError, InputMissing
+from lmlab.ranges import Fraction, NonNegativeInt, PositiveInt, Probability
+from lmlab.tokenizer import Tokenizer
+
+__all__ = ["Batch", "Corpus"]
+
+log = logging.getLogger(__name__)
+
+
+class Corpus(LightningDataModule):
+    """Labelled texts, read once into the cache and batched from there; a subclass says where its rows come from."""
+
+    packages: ClassVar[tuple[sources.Package, ...]] = ()  # what `read_package` reads
+    official_classes: ClassVar[dict[str, str] | None] = None  # what hub and official folders call them: our names
+
+    def __init__(
+        self,
+        *,
+        tokenizer: Tokenizer,
+        cache: str | Path,
+        source: Literal["package", "hub", "files"] = "package",
+        path: str | Path | None = None,
+        path_split: Literal["train", "val", "test"] | None = None,
+        hub: str | None = None,
+        revision: str | None = None,
+        encoding: str = "utf-8",
+        text_column: str = "text",
+        label_column: str = "label",
+        pair_column: str | None = None,
+        classes: Sequence[str] | None = None,
+        max_blank: Probability = 0.1,
+        unique: bool = False,
+        val_share: Fraction = 0.1,
+        test_share: Fraction = 0.1,
+        block: PositiveInt = 1,
+        split_seed: NonNegativeInt = 0,
+        cleaning: Mapping[str, Callable[[str], str] | None] | None = None,
+        max_length: PositiveInt = 256,
+        truncation: Literal["head", "head_tail"] = "head",
+        batch_tokens: PositiveInt = 16384,
+        eval_batch_tokens: PositiveInt = 32768,
+        min_rows: PositiveInt = 8,
+        pool: PositiveInt = 32,
+        n_workers: NonNegativeInt = 0,
+        seed: NonNegativeInt = 1,
+    ) -> None:
+        super().__init__()
+        if max_length < 4:
+            raise ConfigError(f"data.max_length: at least 4 expected ([CLS] a [SEP] b), got {max_length}")
+        self.tokenizer, self.cache = tokenizer, Path(cache).expanduser()
+        self.source = "files" if path else source
+        self.path = Path(path).expanduser() if path else None
+        self.path_split, self.hub, self.revision = path_split, hub, revision
+        self.encoding, self.columns = encoding, sources.Columns(text_column, label_column, pair_column)
+        self.configured_classes = None if classes is None else [str(name) for name in classes]
+        self.max_blank, self.clean = max_blank, Cleaning(cleaning or {})
+        self.cut: dict[str, Any] = {"unique": unique}
+        self.cut |= {"val_share": val_share, "test_share": test_share, "block": block, "seed": split_seed}
+        self.max_length, self.truncation = max_length, truncation
+        self.batch_tokens, self.eval_batch_tokens = batch_tokens, eval_batch_tokens
+        self.min_rows, self.pool, self.n_workers, self.seed = min_rows, pool, n_workers, seed
+        self._stored: StoredRows | None = None
+        self.datasets: dict[str, TokenizedRows] = {}
+        self._order: BatchOrder | None = None
+        self._resume = {"epoch": 0, "batch": 0}
+
+    # where rows come from: what a subclass may override
+
+    def read_package(self) -> Splits:
+        """The rows that an installed package ships."""
+        raise ConfigError(f"{type(self).__name__} has no package source", "data.source", "Use hub, or give data.path=")
+
+    def read_hub(self) -> Splits:
+        """The rows of a data set of the Hugging Face hub."""
+        if not self.hub:
+            raise ConfigError(f"{type(self).__name__} names no data set", "data.source=hub", "Give data.hub=<name>")
+        return sources.hub(self.hub, self.revision, self.columns, self.official_classes)
+
+    def read_files(self) -> Splits:
+        """The rows at data.path=."""
+        if self.path is None:
+            raise InputMissing("no files given", "data.source=files", "Give data.path=<file or folder>")
+        names, split = self.official_classes, self.path_split
+        return sources.files(self.path, self.columns, self.encoding, names=names, split=split)
+
+    # from rows to arrays in the cache
+
+    @property
+    def classes(self) -> list[str] | None:
+        """The names of the classes in order of their numbers; None before `prepare` if none were configured."""
+        return self._stored.facts["classes"] if self._stored else self.configured_classes
+
+    @property
+    def stored(self) -> StoredRows:
+        """The rows in the cache."""
+        if self._stored is None:
+            raise RuntimeError("Corpus.prepare() comes first")
+        return self._stored
+
+    @property
+    def order(self) -> BatchOrder:
+        """The order of training batches; `order.batches_per_epoch` is the number of optimizer steps of an epoch."""
+        if self._order is None:
+            self._order = self._train_order()
+        return self._order
+
+    def prepare(self) -> None:
+        """Read, split and tokenize into the cache, and train the tokenizer, as far as the cache has not got it yet."""
+        self._stored = StoredRows(caching.entry(self.cache, "rows", self._rows_key(), self._write_rows))
+        key: dict[str, Any] = {"rows": self.stored.fingerprint, "cleaning": self.clean.recipe}
+        if not self.tokenizer.trained:
+            recipe = {**key, **self.tokenizer.recipe, "version": tokenizers.__version__}
+            self.tokenizer.load(
+                caching.entry(self.cache, "tokenizers", recipe, self._train_tokenizer) / "tokenizer.json"
+            )
+        if len(self.tokenizer) > self.tokenizer.vocab_size:
+            raise ConfigError(
+                f"the tokenizer has {len(self.tokenizer)} entries, the model {self.tokenizer.vocab_size} rows for them",
+                "tokenizer.vocab_size",
+                f"Set tokenizer.vocab_size={len(self.tokenizer)} or more",
+            )
+        key["tokenizer"] = self.tokenizer.fingerprint
+        folder = caching.entry(self.cache, "tokens", key, self._write_tokens)
+        self.datasets = {split: self._open(split, folder) for split in self.stored.splits}
+
+    def setup(self, stage: str | None = None) -> None:
+        """Open the arrays on every rank; rank 0 made them, or each rank makes them in turn under the cache's lock."""
+        if self._stored is None:
+            self.prepare()
+        if stage == "fit":
+            self._order = self._train_order()  # anew: the number of processes is known only now
+
+    def _rows_key(self) -> dict[str, Any]:
+        """Tells rows apart without reading them."""
+        origin = {"package": self._package_stamp, "hub": lambda: [self.hub, self.revision], "files": self._path_stamp}
+        return {
+            "corpus": type(self).__qualname__,
+            "source": [self.source, origin[self.source]()],
+            "columns": [self.columns.text, self.columns.label, self.columns.pair],
+            "reading": [self.encoding, self.path_split, self.max_blank, self.configured_classes],
+            "cut": self.cut,
+        }
+
+    def _package_stamp(self) -> list[str]:
+        return [f"{package.sha256} {sources.stamp(package.path())}" for package in self.packages]
+
+    def _path_stamp(self) -> str:
+        return sources.stamp(self.path) if self.path and self.path.exists() else ""
+
+    def _write_rows(self, folder: Path) -> None:
+        read = {"package": self.read_package, "hub": self.read_hub, "files": self.read_files}[self.source]
+        log.info("reading %s (%s)", type(self).__name__, self.path or self.source)
+        pairs = self.columns.pair is not None
+        StoredRows.write(folder, read(), self.configured_classes, pairs=pairs, max_blank=self.max_blank, cut=self.cut)
+
+    def _train_tokenizer(self, folder: Path) -> None:
+        if "train" not in self.stored.splits:
+            raise DataError("there are no training rows to train a tokenizer on", fix="Give tokenizer.path=")
+        log.info("training the tokenizer (%s, %d)", self.tokenizer.kind, self.tokenizer.vocab_size)
+        self.tokenizer.train(self.stored.read("train", self.clean))
+        self.tokenizer.save(folder / "tokenizer.json")
+
+    def _write_tokens(self, folder: Path) -> None:
+        write_tokens(folder, self.stored, self.tokenizer, self.clean)
+
+    def _open(self, split: str, folder: Path) -> TokenizedRows:
+        sides = [Ragged.load(folder, f"{split}.{side}") for side in self.stored.sides]
+        labels = self.stored.labels(split)
+        return TokenizedRows(sides, labels, max_length=self.max_length, truncation=self.truncation)
+
+    # what others ask of it
+
+    def summary(self) -> dict[str, Any]:
+        """What the manifest of a run records of its data, in plain types."""
+        sets = self.datasets.items()
+        return {
+            "corpus": type(self).__name__,
+            "source": self.source,
+            "path": str(self.path.absolute()) if self.path else None,
+            "hub": [self.hub, self.revision] if self.source == "hub" else None,
+            **self.stored.facts,
+            "split_seed": self.cut["seed"],
+            "tokens": {split: int(rows.lengths.sum()) for split, rows in sets},
+            "truncated": {split: round(float(rows.truncated.mean()), 4) if len(rows) else 0.0 for split, rows in sets},
+        }
+
+    def text(self, split: str, row: int) -> str:
+        """The original text of a row; of a pair, both with a line between."""
+        return "\n".join(self.stored.texts(split, side).text(row) for side in self.stored.sides)
+
+    def batch(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> Batch:
+        """A batch of texts that are in no split, made as those of the splits are."""
+        if (pairs is None) != (self.columns.pair is None):
+            raise DataError("this model takes pairs of texts" if pairs is None else "this model takes single texts")
+        given = [texts] if pairs is None else [texts, pairs]
+        sides = [tokenized(map(self.clean, side), len(side), self.tokenizer) for side in given]
+        return TokenizedRows(sides, max_length=self.max_length, truncation=self.truncation)[list(range(len(texts)))]
+
+    def training_tokens(self) -> Iterator[Tensor]:
+        """Every training row once on every rank, (B, T) ids each, for families that count before they train."""
+        rows = self._rows("train")
+        for batch in EvaluationOrder(rows.lengths, batch_tokens=self.eval_batch_tokens):
+            yield rows[batch]["tokens"]
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        self.order.set_epoch(self._resume["epoch"])
+        self.order.start = self._resume["batch"]
+        return self._loader("train", self.order, self.seed)
+
+    def val_dataloader(self) -> DataLoader[Batch] | list:
+        return self._evaluation("val")
+
+    def test_dataloader(self) -> DataLoader[Batch] | list:
+        return self._evaluation("test")
+
+    # the position, for exact resumption
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where training stands: the epoch, and the global batches of it that are done."""
+        assert self.trainer is not None
+        loop = self.trainer.fit_loop
+        epoch = max(loop.epoch_progress.current.ready - 1, 0)
+        micro = loop.epoch_loop.batch_progress.current.processed  # type: ignore[attr-defined]
+        if micro >= min(len(self.order), self.trainer.num_training_batches):  # an epoch's end belongs to the next
+            epoch, micro = epoch + 1, 0
+        return {"epoch": epoch, "batch": micro // self.order.accumulation, **self._identity()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there; the same weights may be tested on any other data, but not trained on."""
+        if self.trainer and self.trainer.state.fn != TrainerFn.FITTING:
+            return
+        changed = {name: (state.get(name), now) for name, now in self._identity().items() if state.get(name) != now}
+        if changed:
+            told = "; ".join(f"{name}: {then} then, {now} now" for name, (then, now) in changed.items())
+            raise CheckpointError(f"the checkpoint was made with other data ({told})", fix="Start a new run")
+        self._resume = {"epoch": state["epoch"], "batch": state["batch"]}
+
+    def _identity(self) -> dict[str, Any]:
+        return {"seed": self.seed, "batch_tokens": self.batch_tokens, "fingerprint": self.stored.fingerprint}
+
+    # loaders
+
+    def _rank(self) -> int:
+        return self.trainer.global_rank if self.trainer else 0
+
+    def _world(self) -> int:
+        return self.trainer.world_size if self.trainer else 1
+
+    def _train_order(self) -> BatchOrder:
+        return BatchOrder(
+            self._rows("train").lengths,
+            batch_tokens=self.batch_tokens,
+            pool=self.pool,
+            min_rows=self.min_rows,
+            seed=self.seed,
+            rank=self._rank(),
+            world=self._world(),
+            accumulation=self.trainer.accumulate_grad_batches if self.trainer else 1,
+        )
+
+    def _evaluation(self, split: str) -> DataLoader[Batch] | list:
+        rows = self._rows(split)
+        if not len(rows):  # a share of 0 was asked for
+            return []
+        order = EvaluationOrder(
+            rows.lengths, batch_tokens=self.eval_batch_tokens, rank=self._rank(), world=self._world()
+        )
+        return self._loader(split, order, 0)
+
+    def _rows(self, split: str) -> TokenizedRows:
+        if split not in self.datasets:
+            have = ", ".join(self.datasets)
+            raise DataError(f"there is no {split} split, only: {have}", str(self.path or self.source), "Give its rows")
+        return self.datasets[split]
+
+    def _loader(self, split: str, order: BatchOrder | EvaluationOrder, seed: int) -> DataLoader[Batch]:
+        return DataLoader(
+            self._rows(split),
+            sampler=order,
+            batch_size=None,  # the order yields whole batches of row numbers
+            num_workers=self.n_workers,
+            persistent_workers=self.n_workers > 0,
+            pin_memory=torch.cuda.is_available(),
+            generator=torch.Generator().manual_seed(seed),  # else each epoch's start shifts the dropout
+        )

@@ -1,0 +1,86 @@
+"""Tokenized rows and the batches made of them."""
+
+from collections.abc import Sequence
+from typing import NotRequired, TypedDict
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from lmlab.data.ragged import Ragged, ranges
+from lmlab.tokenizer import Tokenizer
+
+
+class Batch(TypedDict):
+    """What a corpus hands to a task: B texts, padded to the longest of them, T ids."""
+
+    rows: Tensor  # (B,) int64, the number of each text in its split
+    tokens: Tensor  # (B, T) int64: [CLS] text, or [CLS] text [SEP] pair, then [PAD]
+    mask: Tensor  # (B, T) bool, True where there is a real token
+    label: NotRequired[Tensor]  # (B,) int64, the class; absent for texts to be predicted
+    segments: NotRequired[Tensor]  # (B, T) int64, 1 where the second text of a pair stands; absent without pairs
+
+
+class TokenizedRows(Dataset[Batch]):
+    """The rows of one split: indexed with a list of row numbers, it answers with their batch."""
+
+    def __init__(
+        self,
+        sides: Sequence[Ragged],  # the texts and, for pairs, the second texts
+        labels: np.ndarray | None = None,
+        *,
+        max_length: int,
+        truncation: str,
+    ) -> None:
+        self.text, self.pair = sides[0], sides[1] if len(sides) > 1 else None
+        self.labels, self.truncation = labels, truncation
+        full = self.text.lengths
+        if self.pair is None:
+            self.kept = np.minimum(full, max_length - 1)  # beside [CLS]
+            self.pair_kept = np.zeros_like(full)
+            self.truncated = full > self.kept
+            self.lengths = self.kept + 1
+        else:
+            room = max_length - 2  # beside [CLS] and [SEP]
+            self.pair_kept = np.minimum(self.pair.lengths, np.maximum(room // 2, room - full))  # the longer one is cut
+            self.kept = np.minimum(full, room - self.pair_kept)
+            self.truncated = (full > self.kept) | (self.pair.lengths > self.pair_kept)
+            self.lengths = self.kept + self.pair_kept + 2
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __getitem__(self, rows: list[int]) -> Batch:
+        index = np.asarray(rows, np.int64)
+        lengths = self.lengths[index]
+        shape = (len(index), int(lengths.max()))
+        begins = np.arange(len(index)) * shape[1]  # of each row in the flat batch
+        flat = np.full(shape[0] * shape[1], Tokenizer.pad_id, np.int64)
+        flat[begins] = Tokenizer.cls_id
+        self._copy(flat, begins + 1, self.text, index, self.kept[index])
+        positions = np.arange(shape[1])
+        batch = Batch(
+            rows=torch.from_numpy(index),
+            tokens=torch.from_numpy(flat.reshape(shape)),
+            mask=torch.from_numpy(positions < lengths[:, None]),
+        )
+        if self.pair is not None:
+            second = 1 + self.kept[index]  # where [SEP] stands
+            flat[begins + second] = Tokenizer.sep_id
+            self._copy(flat, begins + second + 1, self.pair, index, self.pair_kept[index])
+            segments = (positions > second[:, None]) & (positions < lengths[:, None])
+            batch["segments"] = torch.from_numpy(segments.astype(np.int64))
+        if self.labels is not None:
+            batch["label"] = torch.from_numpy(self.labels[index])
+        return batch
+
+    def _copy(self, flat: np.ndarray, to: np.ndarray, source: Ragged, index: np.ndarray, kept: np.ndarray) -> None:
+        """Put the first `kept` tokens of each row at `to`, or its head and tail where it is cut in the middle."""
+        first, last = source.offsets[index], source.offsets[index + 1]
+        head = kept
+        if self.truncation == "head_tail":  # a quarter head, three quarters tail: Sun et al., 2019, section 5.3.1
+            head = np.where(last - first > kept, kept // 4, kept)
+        flat[ranges(to, head)] = source.values[ranges(first, head)]
+        if self.truncation == "head_tail":
+            flat[ranges(to + head, kept - head)] = source.values[ranges(last - (kept - head), kept - head)]

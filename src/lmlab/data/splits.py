@@ -1,0 +1,88 @@
+"""How rows that come as one split are cut into training, validation and test."""
+
+from collections import Counter
+
+import numpy as np
+
+from lmlab.data.rows import Row, Splits
+from lmlab.errors import DataError
+
+NAMES = ("train", "val", "test")
+
+
+def completed(
+    splits: Splits,
+    labels: dict[str, np.ndarray],
+    *,
+    unique: bool,
+    val_share: float,
+    test_share: float,
+    block: int,
+    seed: int,
+) -> tuple[Splits, dict[str, np.ndarray], int]:
+    """All three splits, the missing ones cut from the training rows, and how many duplicates that removed.
+
+    Splits that the source has stay as they are, as benchmarks are defined; a source without training rows stays
+    as it is too. What is cut off holds no text that an earlier split holds. `unique` first leaves one of each text.
+    """
+    if "train" not in splits:
+        return splits, labels, 0
+    rows, numbers = splits["train"], labels["train"]
+    texts = [_content(row) for row in rows]
+    if unique:
+        first = {text: i for i, text in reversed(list(enumerate(texts)))}
+        kept = np.array(sorted(first.values()))
+        rows, numbers, texts = [rows[i] for i in kept], numbers[kept], [texts[i] for i in kept]
+    removed = len(splits["train"]) - len(rows)
+    shares = {name: share for name, share in (("val", val_share), ("test", test_share)) if name not in splits}
+    parts = stratified_blocks(numbers, shares, block=block, seed=seed)
+    seen: set[tuple[str, str]] = set()
+    for name, part in parts.items():
+        parts[name] = part[[texts[i] not in seen for i in part]] if seen else part
+        removed += len(part) - len(parts[name])
+        seen.update(texts[i] for i in part)
+    splits = splits | {name: [rows[i] for i in part] for name, part in parts.items()}
+    labels = labels | {name: numbers[part] for name, part in parts.items()}
+    return {name: splits[name] for name in NAMES}, {name: labels[name] for name in NAMES}, removed
+
+
+def stratified_blocks(labels: np.ndarray, shares: dict[str, float], *, block: int, seed: int) -> dict[str, np.ndarray]:
+    """Row numbers of "train" and of each share, in order: whole blocks of neighbouring rows of one class.
+
+    Rows that stand side by side may be about one thing (IMDb's are ordered by film); a block keeps them together.
+    """
+    rng = np.random.default_rng(seed)
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in ("train", *shares)}
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        blocks = np.split(rows, np.arange(block, len(rows), block))
+        order = rng.permutation(len(blocks))
+        taken = 0
+        for name, share in shares.items():
+            count = max(1, round(share * len(blocks))) if share and len(blocks) > len(shares) else 0  # rare: train
+            parts[name] += [blocks[i] for i in order[taken : taken + count]]
+            taken += count
+        parts["train"] += [blocks[i] for i in order[taken:]]
+    for name in parts:
+        if not parts[name] and shares.get(name, 1):
+            raise DataError(
+                f"{len(labels)} training rows in blocks of {block} are too few to cut {', '.join(shares)} from",
+                f"the {name} split would be empty",
+                "Give more rows, a lower data.block, or files for each split",
+            )
+    return {name: np.sort(np.concatenate(some or [np.empty(0, np.int64)])) for name, some in parts.items()}
+
+
+def shared(one: list[Row], other: list[Row]) -> int:
+    """How many rows of `other` stand in `one` word for word."""
+    texts = {_content(row) for row in one}
+    return sum(_content(row) in texts for row in other)
+
+
+def _content(row: Row) -> tuple[str, str]:
+    return " ".join(row.text.split()), " ".join((row.pair or "").split())
+
+
+def counts(labels: np.ndarray, classes: list[str]) -> dict[str, int]:
+    found = Counter(labels.tolist())
+    return {name: found[number] for number, name in enumerate(classes)}

@@ -1,0 +1,136 @@
+"""Several processes from one run folder: rank 0 composes and checks, every other rank reads what it wrote.
+
+Stock Lightning starts ranks by repeating the command line, which under a sweep repeats the sweep (MECHANISMS, section 2).
+"""
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
+
+from lmlab.run_directory import RunDirectory
+
+VARIABLES = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+GRACE = 10.0  # seconds that a rank has to end by itself once another has failed
+
+
+class RunFolderLauncher(_SubprocessScriptLauncher):
+    """Starts `python -m lmlab.worker <run folder> <config>` once for each further rank of this machine."""
+
+    def __init__(self, strategy: "DDP") -> None:
+        super().__init__(strategy.cluster_environment, strategy.num_processes, strategy.num_nodes)
+        self.strategy = strategy
+
+    def launch(self, function: Callable, *args: Any, trainer: Any = None, **kwargs: Any) -> Any:
+        if not self.cluster_environment.creates_processes_externally:
+            self._call_children_scripts()
+            threading.Thread(target=self.watch, daemon=True).start()
+        return function(*args, **kwargs)
+
+    def _call_children_scripts(self) -> None:
+        self._check_can_spawn_children()
+        os.environ |= {
+            "MASTER_ADDR": self.cluster_environment.main_address,
+            "MASTER_PORT": str(self.cluster_environment.main_port),
+            "NODE_RANK": str(self.cluster_environment.node_rank()),
+            "LOCAL_RANK": "0",
+            "WORLD_SIZE": str(self.num_processes * self.num_nodes),
+        }
+        source = str(Path(__file__).parents[1])
+        path = os.pathsep.join(filter(None, (source, os.environ.get("PYTHONPATH"))))
+        for rank in range(1, self.num_processes):
+            with self.strategy.log(rank).open("a") as log:
+                self.procs.append(
+                    subprocess.Popen(
+                        [sys.executable, "-m", "lmlab.worker", *map(str, self.strategy.job)],
+                        env=os.environ | {"LOCAL_RANK": str(rank), "PYTHONPATH": path},
+                        stdout=log,
+                        stderr=subprocess.STDOUT,
+                    )
+                )
+
+    def watch(self) -> None:
+        """End this process if another rank has failed and no collective has told this one within the grace time.
+
+        A rank 0 that waits for the others to meet it cannot be interrupted: its record is closed from here.
+        """
+        while self.procs:
+            codes = [process.poll() for process in self.procs]
+            failed = [rank for rank, code in enumerate(codes, 1) if code]
+            if failed:
+                time.sleep(GRACE)
+                if not self.procs:
+                    return
+                message = f"error: rank {failed[0]} failed ({self.strategy.log(failed[0])}). Its log says why."
+                run = RunDirectory(self.strategy.job[0])
+                run.update_manifest(status="failed")
+                (run.path / "error.txt").write_text(message + "\n", encoding="utf-8")
+                print(message, file=sys.__stderr__, flush=True)
+                self.end()
+                os._exit(1)
+            if None not in codes:
+                return
+            time.sleep(0.5)
+
+    def end(self, patience: float = 0.0) -> None:
+        """Wait for the other ranks, then kill those that are left."""
+        deadline = time.monotonic() + patience
+        for process in self.procs:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.0, deadline - time.monotonic()))
+            process.kill()
+            process.wait()
+        self.procs = []
+
+
+class DDP(DDPStrategy):
+    """Lightning's DDP, its ranks started from the run folder `job[0]` with the config file `job[1]`."""
+
+    def __init__(self, job: tuple[Path, Path], log: Callable[[int], Path], **kwargs: Any) -> None:
+        super().__init__(broadcast_buffers=False, **kwargs)  # ranks count the same: none is left to correct
+        self.job, self.log = job, log
+
+    def _configure_launcher(self) -> None:
+        assert self.cluster_environment is not None
+        if not self.cluster_environment.creates_processes_externally:
+            self._launcher = RunFolderLauncher(self)
+
+
+@contextlib.contextmanager
+def processes(trainer: Any, n_local: int) -> Iterator[None]:
+    """The time in which a job's ranks live: cores are shared out before it, nothing is left of it after."""
+    threads, before = torch.get_num_threads(), {name: os.environ.get(name) for name in VARIABLES}
+    torch.set_num_threads(max(1, available_cores() // n_local))
+    patience = 0.0
+    try:
+        yield
+        patience = 60.0
+    finally:
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+        if isinstance(trainer.strategy.launcher, RunFolderLauncher):
+            trainer.strategy.launcher.end(patience)
+        for name, value in before.items():
+            os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)
+        torch.set_num_threads(threads)
+
+
+def available_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def die_with_parent() -> None:
+    """Ask Linux to end this process when the one that started it ends; elsewhere the closed connection does."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG

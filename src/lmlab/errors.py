@@ -1,0 +1,39 @@
+"""What lmlab raises when the user can mend it: one line, one exit code (shared list in the README)."""
+
+
+class LmlabError(Exception):
+    """An error told as `<what> (<where>). <fix>`; `exit_code` is what the process ends with."""
+
+    exit_code = 1
+
+    def __init__(self, what: str, where: str = "", fix: str = "") -> None:
+        place = f" ({where})" if where else ""
+        super().__init__(f"{what}{place}. {fix}".rstrip(". ").rstrip() + ("" if fix.endswith("?") else "."))
+
+
+class ConfigError(LmlabError):
+    exit_code = 2
+
+
+class DataError(LmlabError):
+    exit_code = 65
+
+
+class InputMissing(LmlabError):
+    exit_code = 66
+
+
+class NotANumber(LmlabError):
+    exit_code = 70
+
+
+class OutOfMemory(LmlabError):
+    exit_code = 71
+
+
+class DiskError(LmlabError):
+    exit_code = 74
+
+
+class CheckpointError(LmlabError):
+    exit_code = 76

@@ -1,0 +1,122 @@
+"""The Transformer (Vaswani et al., 2017), pre-norm: encoder, decoder or both, built as the task needs."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from lmlab.errors import ConfigError
+from lmlab.module import LanguageModule
+from lmlab.nn.attention import key_mask
+from lmlab.nn.embeddings import NgramEmbedding, TokenEmbedding
+from lmlab.nn.network import Network
+from lmlab.nn.positions import LearnedPositions, RotaryPositions, SinusoidalPositions
+from lmlab.nn.transformer import TransformerStack
+from lmlab.ranges import Fraction, PositiveInt
+from lmlab.tasks.task import Task
+
+
+class Transformer(Network):
+    """Embeddings, positions, a stack of layers for each side the task asks for, and tied output weights."""
+
+    def __init__(
+        self,
+        vocab_size: PositiveInt,
+        d_model: PositiveInt,
+        *,
+        architecture: Literal["encoder", "decoder", "encoder-decoder"],
+        max_length: PositiveInt,
+        n_heads: PositiveInt = 4,
+        n_layers: PositiveInt = 2,
+        d_ff: PositiveInt = 512,
+        positions: Literal["learned", "sinusoidal", "rotary"] = "learned",
+        dropout: Fraction = 0.1,
+        attention_dropout: Fraction = 0.0,
+        token_dropout: Fraction = 0.0,
+        ngram_orders: Sequence[PositiveInt] = (),
+        ngram_rows: PositiveInt = 100_000,
+        ngram_dropout: Fraction = 0.5,
+        tie_weights: bool = True,
+    ) -> None:
+        super().__init__()
+        if d_model % n_heads:
+            raise ConfigError(f"d_model {d_model} is not divisible by n_heads {n_heads}", "model.network")
+        self.embedding = TokenEmbedding(vocab_size, d_model, token_dropout=token_dropout)
+        self.ngrams = None
+        if ngram_orders:
+            self.ngrams = NgramEmbedding(vocab_size, d_model, ngram_orders, ngram_rows, dropout=ngram_dropout)
+        self.positions = nn.Identity()
+        if positions != "rotary":
+            self.positions = {"learned": LearnedPositions, "sinusoidal": SinusoidalPositions}[positions](
+                max_length, d_model
+            )
+        self.dropout = nn.Dropout(dropout)
+
+        def stack(**side: bool) -> TransformerStack:
+            rotary = RotaryPositions(max_length, d_model // n_heads) if positions == "rotary" else None
+            sizes = {"d_ff": d_ff, "dropout": dropout, "attention_dropout": attention_dropout}
+            return TransformerStack(n_layers, d_model, n_heads, rotary=rotary, **sizes, **side)
+
+        self.encoder = stack() if architecture != "decoder" else None
+        self.decoder = stack(causal=True, cross=architecture != "decoder") if architecture != "encoder" else None
+        self.output = None
+        if architecture != "encoder":
+            self.output = nn.Linear(d_model, vocab_size, bias=False)
+            if tie_weights:
+                self.output.weight = self.embedding.weight
+        self.apply(initialize)
+
+    def encode(self, tokens: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B T D"]:
+        if self.encoder is None:
+            return super().encode(tokens, mask)
+        return self.encoder(self.embed(tokens), key_mask(mask))
+
+    def decode(
+        self,
+        tokens: Int[Tensor, "B T"],
+        memory: Float[Tensor, "B S D"] | None = None,
+        memory_mask: Bool[Tensor, "B S"] | None = None,
+        cache: dict | None = None,
+    ) -> Float[Tensor, "B T D"]:
+        if self.decoder is None:
+            return super().decode(tokens, memory, memory_mask, cache)
+        x = self.embed(tokens, cache)
+        return self.decoder(x, memory=memory, memory_mask=key_mask(memory_mask), cache=cache)
+
+    def logits(self, states: Float[Tensor, "B T D"]) -> Float[Tensor, "B T V"]:
+        return super().logits(states) if self.output is None else self.output(states)
+
+    def embed(self, tokens: Int[Tensor, "B T"], cache: dict | None = None) -> Float[Tensor, "B T D"]:
+        """Vectors of tokens at their positions; a cache remembers the tokens that came before."""
+        length, start = tokens.shape[1], 0
+        if cache is not None:
+            tokens = torch.cat((cache["tokens"], tokens), dim=1) if "tokens" in cache else tokens
+            cache["tokens"], start = tokens, tokens.shape[1] - length
+        x = self.embedding(tokens)
+        if self.ngrams is not None:
+            x = x + self.ngrams(tokens)
+        x = x[:, start:]
+        x = x if isinstance(self.positions, nn.Identity) else self.positions(x, start)
+        return self.dropout(x)
+
+
+class TransformerModule(LanguageModule):
+    """Training of a Transformer: its n-gram vocabulary, if it has one, is counted before the first step."""
+
+    def __init__(self, network: Transformer, task: Task, *, ngram_min_count: PositiveInt = 4, **parts: Any) -> None:
+        super().__init__(network, task, **parts)
+        self.ngram_min_count = ngram_min_count
+
+    def on_fit_start(self) -> None:
+        if self.network.ngrams is not None and self.trainer.ckpt_path is None:
+            self.network.ngrams.learn(self.trainer.datamodule.training_tokens(), self.ngram_min_count)
+
+
+def initialize(module: nn.Module) -> None:
+    """Normal weights of deviation 0.02 and zero biases, as GPT-2 and BERT begin."""
+    if isinstance(module, nn.Linear):
+        nn.init.normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

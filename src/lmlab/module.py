@@ -1,0 +1,106 @@
+"""LanguageModule: a network trained on a task."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+from torch.optim import Optimizer
+
+from lmlab.nn.network import Network
+from lmlab.optimizers import parameter_groups
+from lmlab.ranges import NonNegativeInt, PositiveFloat
+from lmlab.tasks.task import Task
+
+
+class LanguageModule(LightningModule):
+    """Steps, logging and optimizer of a network and a task; a family whose training differs subclasses it.
+
+    The gradient of an optimizer step is that of the mean loss over all targets of all ranks and micro-batches: losses
+    are summed, and divided once by the global count, so accumulation and DDP equal one big batch.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        task: Task,
+        *,
+        optimizer: Callable[..., Optimizer],
+        scheduler: Callable[..., Any],
+        clip_norm: PositiveFloat | None = 1.0,
+        seed: NonNegativeInt = 0,
+    ) -> None:
+        super().__init__()
+        self.network, self.task = network, task
+        self.make_optimizer, self.make_scheduler = optimizer, scheduler
+        self.clip_norm, self.seed = clip_norm, seed
+        self.summed: list[Tensor] = []  # (loss, targets) of each micro-batch since the last optimizer step
+
+    def configure_optimizers(self) -> dict:
+        optimizer = self.make_optimizer(parameter_groups((self.network, self.task)))
+        total_steps = int(self.trainer.estimated_stepping_batches)
+        scheduler = self.make_scheduler(optimizer, total_steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_train_batch_start(self, batch: Mapping[str, Tensor], index: int) -> None:
+        epoch = self.trainer.fit_loop.epoch_progress.current.processed
+        torch.manual_seed(mixed(self.seed, epoch, index, self.global_rank))
+
+    def training_step(self, batch: Mapping[str, Tensor], index: int) -> Tensor:
+        loss, count = self.task.loss(self.network, batch)
+        self.summed.append(torch.stack((loss.detach().float(), count.float())))
+        return loss
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Turn the summed gradients into those of the mean, clip them, log what the step was."""
+        total = self.trainer.strategy.reduce(torch.stack(self.summed).sum(0), reduce_op="sum")
+        self.summed.clear()
+        # DDP has averaged over ranks and Lightning has divided each loss by the number of micro-batches: undo both
+        scale = self.trainer.world_size * self.trainer.accumulate_grad_batches / total[1].clamp(min=1)
+        gradients = [p.grad for p in self.parameters() if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients) * scale
+        if self.clip_norm is not None:
+            scale = scale * (self.clip_norm / (norm + 1e-6)).clamp(max=1.0)
+        torch._foreach_mul_(gradients, scale.to(gradients[0].dtype))
+        self.log_dict(
+            {
+                "train/loss": (total[0] / total[1].clamp(min=1)).float(),
+                "train/gradient_norm": norm.float(),
+                "train/lr": optimizer.param_groups[0]["lr"],
+            },
+            batch_size=1,
+        )
+
+    def validation_step(self, batch: Mapping[str, Tensor], index: int) -> dict[str, Tensor]:
+        return self.task.score(self.network, batch, "val")
+
+    def test_step(self, batch: Mapping[str, Tensor], index: int) -> dict[str, Tensor]:
+        return self.task.score(self.network, batch, "test")
+
+    def on_validation_epoch_start(self) -> None:
+        self.task.reset("val")
+
+    def on_test_epoch_start(self) -> None:
+        self.task.reset("test")
+
+    def on_validation_epoch_end(self) -> None:
+        self.log_results("val")
+
+    def on_test_epoch_end(self) -> None:
+        self.log_results("test")
+
+    def log_results(self, stage: str) -> None:
+        results = self.task.results(stage)  # every rank holds the global numbers: nothing is left to reduce
+        self.log_dict({f"{stage}/{name}": float(value) for name, value in results.items()}, rank_zero_only=False)
+
+
+def mixed(*numbers: int) -> int:
+    """One seed from several numbers, each of which changes it beyond recognition (splitmix64's finaliser)."""
+    state = 0
+    for number in numbers:
+        state = (state + number + 0x9E3779B97F4A7C15) % 2**64
+        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) % 2**64
+        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) % 2**64
+        state ^= state >> 31
+    return state % 2**63

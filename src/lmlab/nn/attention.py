@@ -1,0 +1,82 @@
+"""Multi-head attention, of a text to itself and of one text to another."""
+
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor, cat, nn
+
+from lmlab.nn.positions import RotaryPositions
+
+
+class SelfAttention(nn.Module):
+    """Multi-head scaled dot-product attention (Vaswani et al., 2017, section 3.2.2)."""
+
+    def __init__(
+        self, d_model: int, n_heads: int, *, dropout: float = 0.0, rotary: RotaryPositions | None = None
+    ) -> None:
+        super().__init__()
+        self.n_heads, self.dropout, self.rotary = n_heads, dropout, rotary
+        self.qkv = nn.Linear(d_model, 3 * d_model)
+        self.output = nn.Linear(d_model, d_model)
+
+    def forward(
+        self,
+        x: Float[Tensor, "B T D"],
+        mask: Bool[Tensor, "B 1 1 S"] | None = None,
+        causal: bool = False,
+        cache: dict[str, Tensor] | None = None,
+    ) -> Float[Tensor, "B T D"]:
+        query, key, value = (split_heads(part, self.n_heads) for part in self.qkv(x).chunk(3, dim=-1))
+        start = 0 if not cache else cache["key"].shape[2]
+        if self.rotary is not None:
+            query, key = self.rotary(query, start), self.rotary(key, start)
+        if cache is not None:
+            if cache:
+                key, value = cat((cache["key"], key), dim=2), cat((cache["value"], value), dim=2)
+            cache["key"], cache["value"] = key, value
+        if causal and start and x.shape[1] > 1:
+            raise ValueError("after the first call a cached decoder takes one token at a time")
+        attended = F.scaled_dot_product_attention(
+            query,
+            key,
+            value,
+            attn_mask=mask,
+            is_causal=causal and not start,
+            dropout_p=self.dropout if self.training else 0.0,
+        )
+        return self.output(merge_heads(attended))
+
+
+class CrossAttention(nn.Module):
+    """Attention of a decoder's states to an encoder's (Vaswani et al., 2017, section 3.2.3)."""
+
+    def __init__(self, d_model: int, n_heads: int, *, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.n_heads, self.dropout = n_heads, dropout
+        self.query = nn.Linear(d_model, d_model)
+        self.key_value = nn.Linear(d_model, 2 * d_model)
+        self.output = nn.Linear(d_model, d_model)
+
+    def forward(
+        self, x: Float[Tensor, "B T D"], memory: Float[Tensor, "B S D"], mask: Bool[Tensor, "B 1 1 S"] | None = None
+    ) -> Float[Tensor, "B T D"]:
+        query = split_heads(self.query(x), self.n_heads)
+        key, value = (split_heads(part, self.n_heads) for part in self.key_value(memory).chunk(2, dim=-1))
+        attended = F.scaled_dot_product_attention(
+            query, key, value, attn_mask=mask, dropout_p=self.dropout if self.training else 0.0
+        )
+        return self.output(merge_heads(attended))
+
+
+def split_heads(x: Float[Tensor, "B T D"], n_heads: int) -> Float[Tensor, "B H T d"]:
+    return x.unflatten(-1, (n_heads, -1)).transpose(1, 2)
+
+
+def merge_heads(x: Float[Tensor, "B H T d"]) -> Float[Tensor, "B T D"]:
+    return x.transpose(1, 2).flatten(2)
+
+
+def key_mask(mask: Bool[Tensor, "B S"] | None) -> Bool[Tensor, "B 1 1 S"] | None:
+    """The mask attention takes: True where a key may be looked at; None if all may, which is faster."""
+    if mask is None or (mask.device.type == "cpu" and bool(mask.all())):
+        return None
+    return mask[:, None, None, :]

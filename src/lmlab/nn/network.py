@@ -1,0 +1,34 @@
+"""What a task may ask of a model family. Read this file first."""
+
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+
+class Network(nn.Module):
+    """The mathematics of a model family: tokens in, states out. A family implements what it can."""
+
+    def encode(self, tokens: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B T D"]:
+        """States that see the whole text; `mask` is True on real tokens."""
+        raise NotImplementedError(f"{type(self).__name__} has no encoder: it cannot read a text from both sides.")
+
+    def decode(
+        self,
+        tokens: Int[Tensor, "B T"],
+        memory: Float[Tensor, "B S D"] | None = None,
+        memory_mask: Bool[Tensor, "B S"] | None = None,
+        cache: dict | None = None,
+    ) -> Float[Tensor, "B T D"]:
+        """Causal states: state t sees tokens 0..t, and `memory` if given.
+
+        `cache` starts as an empty dict and is filled by each call; `tokens` are then only the new ones.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no decoder: it cannot write text from left to right.")
+
+    def logits(self, states: Float[Tensor, "B T D"]) -> Float[Tensor, "B T V"]:
+        """Unnormalised log-probabilities of the next (or masked) token."""
+        raise NotImplementedError(f"{type(self).__name__} has no output layer over the vocabulary.")
+
+    def pool(self, states: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B D"]:
+        """One vector a text: the mean of the states of its real tokens."""
+        weight = mask.unsqueeze(-1).to(states.dtype)  # (B, T, 1)
+        return (states * weight).sum(1) / weight.sum(1).clamp(min=1)

@@ -1,0 +1,100 @@
+"""The Transformer layer and a stack of them: encoder, decoder and both are the same layers."""
+
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from lmlab.nn.attention import CrossAttention, SelfAttention
+from lmlab.nn.positions import RotaryPositions
+
+
+class FeedForward(nn.Sequential):
+    """Two linear maps with a GELU between, at each position (Vaswani et al., 2017, section 3.3)."""
+
+    def __init__(self, d_model: int, d_ff: int) -> None:
+        super().__init__(nn.Linear(d_model, d_ff), nn.GELU(), nn.Linear(d_ff, d_model))
+
+
+class TransformerLayer(nn.Module):
+    """Self-attention, attention to a memory if asked, feed-forward: each on normed states, added to them."""
+
+    def __init__(
+        self,
+        d_model: int,
+        n_heads: int,
+        *,
+        d_ff: int,
+        dropout: float,
+        attention_dropout: float,
+        rotary: RotaryPositions | None,
+        cross: bool,
+    ) -> None:
+        super().__init__()
+        self.norm_attention = nn.LayerNorm(d_model)
+        self.attention = SelfAttention(d_model, n_heads, dropout=attention_dropout, rotary=rotary)
+        if cross:
+            self.norm_cross = nn.LayerNorm(d_model)
+            self.cross = CrossAttention(d_model, n_heads, dropout=attention_dropout)
+        self.norm_feed_forward = nn.LayerNorm(d_model)
+        self.feed_forward = FeedForward(d_model, d_ff)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self,
+        x: Float[Tensor, "B T D"],
+        mask: Bool[Tensor, "B 1 1 T"] | None = None,
+        *,
+        causal: bool = False,
+        memory: Float[Tensor, "B S D"] | None = None,
+        memory_mask: Bool[Tensor, "B 1 1 S"] | None = None,
+        cache: dict[str, Tensor] | None = None,
+    ) -> Float[Tensor, "B T D"]:
+        x = x + self.dropout(self.attention(self.norm_attention(x), mask, causal, cache))
+        if memory is not None:
+            x = x + self.dropout(self.cross(self.norm_cross(x), memory, memory_mask))
+        return x + self.dropout(self.feed_forward(self.norm_feed_forward(x)))
+
+
+class TransformerStack(nn.Module):
+    """n layers and a last norm: pre-norm, which trains without warm-up tricks (Xiong et al., 2020)."""
+
+    def __init__(
+        self,
+        n_layers: int,
+        d_model: int,
+        n_heads: int,
+        *,
+        d_ff: int,
+        dropout: float,
+        attention_dropout: float = 0.0,
+        rotary: RotaryPositions | None = None,
+        causal: bool = False,
+        cross: bool = False,
+    ) -> None:
+        super().__init__()
+        self.causal = causal
+        self.layers = nn.ModuleList(
+            TransformerLayer(
+                d_model,
+                n_heads,
+                d_ff=d_ff,
+                dropout=dropout,
+                attention_dropout=attention_dropout,
+                rotary=rotary,
+                cross=cross,
+            )
+            for _ in range(n_layers)
+        )
+        self.norm = nn.LayerNorm(d_model)
+
+    def forward(
+        self,
+        x: Float[Tensor, "B T D"],
+        mask: Bool[Tensor, "B 1 1 T"] | None = None,
+        memory: Float[Tensor, "B S D"] | None = None,
+        memory_mask: Bool[Tensor, "B 1 1 S"] | None = None,
+        cache: dict | None = None,
+    ) -> Float[Tensor, "B T D"]:
+        for number, layer in enumerate(self.layers):
+            layer_cache = None if cache is None else cache.setdefault(number, {})
+            x = layer(x, mask, causal=self.causal, memory=memory, memory_mask=memory_mask, cache=layer_cache)
+        return self.norm(x)

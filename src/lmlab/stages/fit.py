@@ -1,0 +1,46 @@
+"""Train, then validate and test the best checkpoint."""
+
+import time
+from pathlib import Path
+
+from lightning.pytorch.loggers import WandbLogger
+
+from lmlab.experiment import Experiment
+from lmlab.stages.report import print_plan, print_results
+
+
+def fit(experiment: Experiment) -> dict[str, dict[str, float]]:
+    """Every rank runs this; rank 0 tells. Returns the final numbers by stage."""
+    trainer, module, corpus = experiment.trainer, experiment.module, experiment.corpus
+    with experiment.ranks():
+        corpus.setup("fit")
+        if trainer.is_global_zero:
+            print_plan(experiment)
+            for logger in trainer.loggers:
+                if isinstance(logger, WandbLogger):
+                    logger.log_hyperparams(dict(experiment.config))
+        started = time.monotonic()
+        trainer.fit(module, datamodule=corpus)
+        if trainer.interrupted:
+            raise KeyboardInterrupt
+        results = {"fit": {"fit/seconds": round(time.monotonic() - started, 2), "fit/steps": trainer.global_step}}
+        results["fit"] |= numbers(trainer.callback_metrics, "throughput/")
+        best = getattr(trainer.checkpoint_callback, "best_model_path", "")
+        if best:
+            experiment.load_weights(Path(best))
+        elif trainer.checkpoint_callback:  # training ended before its first validation
+            trainer.save_checkpoint(experiment.run.checkpoints / "best.ckpt")
+        for stage, evaluate in (("val", trainer.validate), ("test", trainer.test)):
+            evaluate(module, datamodule=corpus, verbose=False)
+            results[stage] = numbers(trainer.callback_metrics, f"{stage}/")
+        if trainer.is_global_zero:
+            for stage, values in results.items():
+                experiment.run.update_metrics(stage, values)
+                for logger in trainer.loggers:
+                    logger.log_metrics(values, step=trainer.global_step)
+            print_results(experiment, results)
+    return results
+
+
+def numbers(metrics: dict, prefix: str) -> dict[str, float]:
+    return {name: float(value) for name, value in metrics.items() if name.startswith(prefix)}

@@ -1,0 +1,92 @@
+"""The tables that a person reads before and after a job."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from lmlab.experiment import Experiment
+from lmlab.terminal import print_columns, print_table
+
+
+def plan(experiment: Experiment) -> dict[str, object]:
+    """What is about to run, by name."""
+    settings, corpus, module = experiment.settings, experiment.corpus, experiment.module
+    summary = corpus.summary()
+    order = corpus.train_dataloader().sampler
+    steps = math.ceil(len(order) / settings["accumulate_grad_batches"])
+    if settings["max_steps"] > 0:
+        total = settings["max_steps"]
+    else:
+        total = steps * (settings["max_epochs"] or 1)
+    rank = f"{settings['accelerator']} x {settings['devices']}"
+    return {
+        "parameters": f"{sum(p.numel() for p in module.parameters()):,}",
+        "corpus": f"{summary['rows']['train']:,} rows, {summary['tokens']['train']:,} tokens an epoch",
+        "tokenizer": f"{len(corpus.tokenizer):,} of {corpus.tokenizer.vocab_size:,} entries",
+        "steps": f"{total:,} ({steps:,} an epoch, {corpus.batch_tokens:,} tokens each)",
+        "precision": settings["precision"],
+        "devices": f"{rank} ({settings['strategy']})" if settings["devices"] != 1 else rank,
+        "run": str(experiment.run.path),
+    }
+
+
+def print_plan(experiment: Experiment) -> None:
+    print_table("Run", plan(experiment))
+
+
+def print_results(experiment: Experiment, results: Mapping[str, Mapping[str, float]]) -> None:
+    """The result table, a column for each split, and how to see more."""
+    scored = {split: results[split] for split in ("val", "test") if split in results}
+    names = dict.fromkeys(name.partition("/")[2] for values in scored.values() for name in values)
+    rows = [[name, *(number(values.get(f"{split}/{name}")) for split, values in scored.items())] for name in names]
+    print_columns("Results", ["", *scored], rows)
+    told = results.get("fit", {})
+    if told:
+        speed = told.get("throughput/tokens_per_second", 0.0)
+        print(f"training     {told['fit/steps']:,} steps, {told['fit/seconds']:,.0f} s, {speed:,.0f} tokens/s")
+    path = experiment.run.path
+    print(f"run folder   {path}")
+    if (path / "wandb").is_dir():
+        print(f"dashboard    wandb leet {path / 'wandb'}")
+    print(f"test again   python src/run.py stage=test run={path}")
+    print(f"predict      python src/run.py stage=predict run={path} stage.input=texts.csv")
+
+
+def number(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if float(value).is_integer() and abs(value) > 1 else f"{value:.4f}"
+
+
+def cost_of_a_batch(experiment: Experiment) -> dict[str, str]:
+    """FLOPs a token and memory, measured on the first training batch."""
+    module = experiment.module.train()
+    batch = next(iter(experiment.corpus.train_dataloader()))
+    saved = 0
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        nonlocal saved
+        saved += tensor.nbytes
+        return tensor
+
+    counter = FlopCounterMode(display=False)
+    with counter, torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        loss, _ = module.task.loss(module.network, batch)
+        loss.backward()
+    weights = sum(p.nbytes for p in module.parameters())
+    n_tokens = int(batch["mask"].sum())
+    return {
+        "FLOPs a token": f"{counter.get_total_flops() / n_tokens:,.0f} (forward and backward)",
+        "memory": f"{4 * weights / 2**20:,.0f} MiB weights, gradients, AdamW + {saved / 2**20:,.0f} MiB activations",
+    }
+
+
+def print_rows_table(summary: Mapping[str, Any]) -> None:
+    """The corpus: rows and tokens of each split, and what was dropped on the way."""
+    splits = list(summary["rows"])
+    rows = [[split, f"{summary['rows'][split]:,}", f"{summary['tokens'][split]:,}"] for split in splits]
+    print_columns("Corpus", ["split", "rows", "tokens"], rows)
+    print_table("", {name: value for name, value in summary.items() if name not in ("rows", "tokens")})

@@ -1,0 +1,36 @@
+"""What every task is: a head, a loss and metrics for one kind of supervision."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from lmlab.nn.network import Network
+
+
+class Task(nn.Module):
+    """One kind of supervision: how a network's states answer it, what a wrong answer costs, how it is scored."""
+
+    def loss(self, network: Network, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """(sum of the loss over the batch's targets, number of targets): sums add up over ranks and micro-batches."""
+        raise NotImplementedError
+
+    def score(self, network: Network, batch: Mapping[str, Tensor], stage: str) -> dict[str, Tensor]:
+        """Add the batch to the metrics of `stage` (val or test); what is known of each row, by name."""
+        raise NotImplementedError
+
+    def results(self, stage: str) -> dict[str, float]:
+        """The metrics of `stage` over all ranks, by name."""
+        raise NotImplementedError
+
+    def tables(self, stage: str) -> dict[str, Any]:
+        """What a single number cannot tell (a confusion matrix), as plain lists by name."""
+        return {}
+
+    def reset(self, stage: str) -> None:
+        """Forget what `stage` has counted."""
+        raise NotImplementedError
+
+    def predict(self, network: Network, batch: Mapping[str, Tensor]) -> list[dict[str, Any]]:
+        """An answer for each row, in the user's words."""
+        raise NotImplementedError

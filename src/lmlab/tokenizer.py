@@ -1,0 +1,177 @@
+"""Text to ids and back: characters, bytes, words, BPE, WordPiece and Unigram pieces, all through `tokenizers`."""
+
+import hashlib
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Tokenizer as Pipeline
+
+from lmlab.errors import ConfigError, DataError, InputMissing
+from lmlab.ranges import PositiveInt
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")  # unset, each later fork is told off on stderr
+
+SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+BYTES = 256
+
+
+class Tokenizer:
+    """A vocabulary that is trained once or loaded from a tokenizer.json; the same five special ids in every kind.
+
+    `vocab_size` is the number of embedding rows a model gets; `len()` is how many entries were really learned.
+    """
+
+    pad_id, unk_id, cls_id, sep_id, mask_id = range(5)  # [CLS] also begins a text, [SEP] also ends one
+
+    def __init__(
+        self,
+        kind: str,
+        vocab_size: PositiveInt,
+        *,
+        min_frequency: PositiveInt = 2,
+        lowercase: bool = False,
+        path: str | Path | None = None,
+    ) -> None:
+        if kind not in KINDS:
+            raise ConfigError(f"tokenizer.kind: unknown kind '{kind}'", fix=f"Choose one of: {', '.join(KINDS)}")
+        smallest = len(SPECIALS) + (BYTES if kind in ("byte", "bpe") else 1)
+        if vocab_size < smallest:
+            raise ConfigError(f"tokenizer.vocab_size: at least {smallest} expected for {kind}, got {vocab_size}")
+        self.kind, self.vocab_size = kind, vocab_size
+        self.min_frequency, self.lowercase = min_frequency, lowercase
+        self.path = Path(path) if path else None
+        self._pipeline: Pipeline | None = None
+        if self.path:
+            self.load(self.path)
+
+    @property
+    def trained(self) -> bool:
+        return self._pipeline is not None
+
+    @property
+    def recipe(self) -> dict:
+        """What, beside the training text, decides the vocabulary."""
+        return {
+            "kind": self.kind,
+            "vocab_size": self.vocab_size,
+            "min_frequency": self.min_frequency,
+            "lowercase": self.lowercase,
+        }
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the tokenizer.json."""
+        return hashlib.sha256(self._ready().to_str().encode()).hexdigest()
+
+    def train(self, texts: Iterable[str]) -> None:
+        """Learn the vocabulary from `texts`, which are read once.
+
+        The trainers of `tokenizers` for wordpiece and unigram break ties by chance, so that two processes may learn
+        slightly different pieces from one text: what counts is the tokenizer.json that a run keeps.
+        """
+        pipeline, trainer, options = KINDS[self.kind](self)
+        if self.lowercase:
+            steps = [normalizers.Lowercase()] + ([pipeline.normalizer] if pipeline.normalizer else [])
+            pipeline.normalizer = normalizers.Sequence(steps)
+        if trainer is not None:
+            options |= {"vocab_size": self.vocab_size, "special_tokens": list(SPECIALS)}
+            pipeline.train_from_iterator(texts, trainer(show_progress=sys.stderr.isatty(), **options))
+        self._adopt(pipeline, "the training text")
+
+    def load(self, path: str | Path) -> None:
+        """Take the vocabulary of a tokenizer.json, whatever `kind` says."""
+        path = Path(path)
+        if not path.is_file():
+            raise InputMissing("no tokenizer file", str(path), "Give tokenizer.path= a tokenizer.json")
+        try:
+            pipeline = Pipeline.from_file(str(path))
+        except Exception as error:  # `tokenizers` raises a bare Exception for every kind of bad file
+            raise DataError(f"not a readable tokenizer.json: {error}", str(path), "Save it again") from error
+        self._adopt(pipeline, str(path))
+
+    def save(self, path: str | Path) -> None:
+        self._ready().save(str(path))
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """The ids of each text, no special ids among them; runs on all cores."""
+        return [encoding.ids for encoding in self._ready().encode_batch_fast(texts, add_special_tokens=False)]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of `ids`, special ids left out."""
+        return self._ready().decode(list(ids), skip_special_tokens=True)
+
+    def __len__(self) -> int:
+        return self._ready().get_vocab_size()
+
+    def _ready(self) -> Pipeline:
+        if self._pipeline is None:
+            raise RuntimeError("the tokenizer was neither trained nor loaded")
+        return self._pipeline
+
+    def _adopt(self, pipeline: Pipeline, where: str) -> None:
+        found = tuple(pipeline.id_to_token(i) for i in range(len(SPECIALS)))
+        if found != SPECIALS:
+            raise DataError(f"ids 0 to 4 must be {', '.join(SPECIALS)}, found {found}", where, "Train a new tokenizer")
+        pipeline.encode_special_tokens = True  # a "[MASK]" that a user typed is text, never the special id
+        pipeline.no_padding()
+        pipeline.no_truncation()
+        self._pipeline = pipeline
+
+
+# The kinds: a pipeline still to be trained, the class of its trainer and that trainer's own options.
+
+
+def _char(spec: Tokenizer):
+    pipeline = Pipeline(models.WordLevel(unk_token="[UNK]"))
+    pipeline.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+    pipeline.decoder = decoders.Fuse()
+    return pipeline, trainers.WordLevelTrainer, {"min_frequency": spec.min_frequency}
+
+
+def _byte(spec: Tokenizer):
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    pipeline = Pipeline(models.BPE(vocab={piece: i for i, piece in enumerate([*SPECIALS, *alphabet])}, merges=[]))
+    pipeline.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    pipeline.decoder = decoders.ByteLevel()
+    pipeline.add_special_tokens(list(SPECIALS))
+    return pipeline, None, {}
+
+
+def _word(spec: Tokenizer):
+    pipeline = Pipeline(models.WordLevel(unk_token="[UNK]"))
+    pipeline.pre_tokenizer = pre_tokenizers.Whitespace()
+    return pipeline, trainers.WordLevelTrainer, {"min_frequency": spec.min_frequency}
+
+
+def _bpe(spec: Tokenizer):
+    """Byte-level byte-pair encoding (Sennrich et al., 2016; Radford et al., 2019): no text is out of vocabulary."""
+    pipeline = Pipeline(models.BPE())
+    pipeline.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    pipeline.decoder = decoders.ByteLevel()
+    options = {"min_frequency": spec.min_frequency, "initial_alphabet": pre_tokenizers.ByteLevel.alphabet()}
+    return pipeline, trainers.BpeTrainer, options
+
+
+def _wordpiece(spec: Tokenizer):
+    """Wu et al., 2016, as BERT cuts it (Devlin et al., 2019)."""
+    pipeline = Pipeline(models.WordPiece(unk_token="[UNK]"))
+    pipeline.normalizer = normalizers.BertNormalizer(lowercase=False, strip_accents=spec.lowercase)
+    pipeline.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    pipeline.decoder = decoders.WordPiece()
+    return pipeline, trainers.WordPieceTrainer, {"min_frequency": spec.min_frequency}
+
+
+def _unigram(spec: Tokenizer):
+    """Kudo, 2018."""
+    pipeline = Pipeline(models.Unigram())
+    # brackets stand alone, so that no piece of a text can be the very string of a special entry
+    brackets = pre_tokenizers.Split(Regex(r"[\[\]]"), "isolated")
+    pipeline.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Metaspace(), brackets])
+    pipeline.decoder = decoders.Metaspace()
+    return pipeline, trainers.UnigramTrainer, {"unk_token": "[UNK]"}
+
+
+KINDS = {"char": _char, "byte": _byte, "word": _word, "bpe": _bpe, "wordpiece": _wordpiece, "unigram": _unigram}

@@ -1,0 +1,94 @@
+"""One command: compose a config, check it, run one stage. `python src/run.py model=transformer data=imdb trainer=ddp`.
+
+Nothing here imports torch before the config is known to be right: a typo is answered in half a second.
+"""
+
+import errno
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+from lmlab import check
+from lmlab.errors import DiskError, LmlabError
+
+DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The exit code of the command line `arguments`; with -m that of the first job that failed."""
+    debug = any(argument.startswith("debug=") for argument in arguments)
+    try:
+        command = check.command_line(arguments)
+        if command.help:
+            print(check.help_text())
+            return 0
+        return composed(command)
+    except KeyboardInterrupt:
+        print("error: stopped by Ctrl-C.", file=sys.stderr)
+        return 130
+    except Exception as error:
+        return report(error, debug)
+
+
+def composed(command: check.Command) -> int:
+    """Lets Hydra compose each job's config and call it; returns the first exit code that is not 0."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions arrive here as they are
+    import hydra
+    from hydra._internal.hydra import Hydra
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.errors import HydraException
+    from omegaconf import DictConfig
+    from omegaconf.errors import OmegaConfBaseException
+
+    # Hydra composes everything a second time to read hydra.mode, which nothing here sets
+    Hydra.get_mode = lambda self, config_name, overrides: None
+    codes = []
+
+    def job(cfg: DictConfig) -> None:
+        state = HydraConfig.get()
+        overrides = [override for override in state.overrides.task if override not in command.inherited]
+        if state.mode.name == "MULTIRUN":
+            print(f"job {state.job.num}: {' '.join(overrides)}", file=sys.stderr)
+        try:
+            one_run(cfg, overrides, dict(state.runtime.choices))
+        except Exception as error:
+            codes.append(report(error, command.debug))
+
+    sys.argv[1:] = command.argv
+    try:
+        hydra.main(version_base="1.3", config_path=str(check.CONF), config_name="config")(job)()
+    except (HydraException, OmegaConfBaseException) as error:
+        raise check.explain(error, command.overrides) from error
+    return next(iter(codes), 0)
+
+
+def one_run(cfg, overrides: list[str], choices: dict[str, str]) -> None:
+    """One job: its config checked, on top of a finished run's if one is given, then its stage."""
+    folder = cfg.run.folder
+    if folder is not None:
+        cfg = check.rebase(cfg, check.read_config(folder), overrides)
+    check.composed(cfg, overrides, choices, folder)
+    from lmlab.experiment import run
+
+    run(cfg, overrides, choices)
+
+
+def report(error: Exception, debug: bool) -> int:
+    """Prints an exception as one line, and its traceback where the user asked for it; returns the exit code."""
+    if debug:
+        traceback.print_exception(error)
+    if isinstance(error, OSError) and error.errno in DISK:
+        error = DiskError(error.strerror, error.filename or "disk", "Free space, or choose another run.output=")
+    if isinstance(error, LmlabError):
+        print("error:", " ".join(str(error).split()), file=sys.stderr)
+        return error.exit_code
+    message = next(iter(str(error).strip().splitlines()), "no message")
+    place = ", ".join(getattr(error, "__notes__", [])) or "unexpected"
+    fix = "" if debug else " debug=true prints the traceback."
+    print(f"error: {type(error).__name__}: {message[:300].rstrip('.')} ({place}).{fix}", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,24 @@
+"""Shapes written in signatures are checked in every test; nothing asks the network or the user's home."""
+
+import os
+
+os.environ |= {"HF_HUB_OFFLINE": "1", "WANDB_MODE": "offline", "WANDB_SILENT": "true"}
+
+from jaxtyping import install_import_hook  # noqa: E402
+
+install_import_hook(["lmlab.nn", "lmlab.models", "lmlab.tasks"], "beartype.beartype")
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory):
+    """One cache of tokenized corpora for the whole session, away from the user's own."""
+    os.environ["LMLAB_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    return os.environ["LMLAB_CACHE"]

@@ -1,0 +1,109 @@
+"""Properties that any Transformer has, whatever it has learned."""
+
+import pytest
+import torch
+
+from lmlab.errors import ConfigError
+from lmlab.models.transformer import Transformer
+
+VOCAB = 50
+
+
+def tiny(architecture="encoder", **changes):
+    sizes = {"d_model": 16, "n_heads": 2, "n_layers": 2, "d_ff": 32, "max_length": 24, "dropout": 0.0}
+    network = Transformer(VOCAB, architecture=architecture, **(sizes | changes)).eval()
+    if network.ngrams is not None:
+        network.ngrams.learn([texts(40, 20)], min_count=1)
+    return network
+
+
+def texts(batch=3, length=10):
+    return torch.randint(5, VOCAB, (batch, length))
+
+
+VARIANTS = [
+    {"positions": "learned"},
+    {"positions": "sinusoidal"},
+    {"positions": "rotary"},
+    {"ngram_orders": (2, 3), "ngram_rows": 64},
+]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_padding_changes_nothing(variant):
+    network, tokens = tiny(**variant), texts()
+    mask = torch.ones_like(tokens, dtype=torch.bool)
+    padded = torch.cat((tokens, torch.zeros(3, 6, dtype=torch.int64)), dim=1)
+    padded_mask = torch.cat((mask, torch.zeros(3, 6, dtype=torch.bool)), dim=1)
+    alone, beside = network.encode(tokens, mask), network.encode(padded, padded_mask)
+    torch.testing.assert_close(alone, beside[:, :10], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        network.pool(alone, mask), network.pool(beside, padded_mask), atol=1e-5, rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_an_encoder_sees_both_sides_and_a_decoder_only_the_past(variant):
+    tokens = texts()
+    changed = tokens.clone()
+    changed[:, 5] = (changed[:, 5] - 5 + 1) % (VOCAB - 5) + 5
+    mask = torch.ones_like(tokens, dtype=torch.bool)
+    encoder = tiny(**variant)
+    assert not torch.allclose(encoder.encode(tokens, mask)[:, 0], encoder.encode(changed, mask)[:, 0])
+    decoder = tiny("decoder", **variant)
+    before, after = decoder.decode(tokens), decoder.decode(changed)
+    torch.testing.assert_close(before[:, :5], after[:, :5])
+    assert not torch.allclose(before[:, 5:], after[:, 5:])
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_cached_decoder_equals_one_that_reads_all_again(variant):
+    decoder, tokens, cache = tiny("decoder", **variant), texts(), {}
+    parts = [decoder.decode(tokens[:, :4], cache=cache)]
+    parts += [decoder.decode(tokens[:, t : t + 1], cache=cache) for t in range(4, 10)]
+    torch.testing.assert_close(torch.cat(parts, dim=1), decoder.decode(tokens), atol=1e-5, rtol=1e-5)
+
+
+def test_an_encoder_decoder_reads_its_memory_and_not_the_padding_of_it():
+    network, source, target = tiny("encoder-decoder"), texts(), texts(length=7)
+    mask = torch.ones_like(source, dtype=torch.bool)
+    mask[:, 8:] = False
+    memory = network.encode(source, mask)
+    states = network.decode(target, memory, mask)
+    memory[:, 8:] = 1e3
+    torch.testing.assert_close(states, network.decode(target, memory, mask))
+    memory[:, 0] += 1.0
+    assert not torch.allclose(states, network.decode(target, memory, mask))
+    assert network.logits(states).shape == (3, 7, VOCAB)
+
+
+def test_output_weights_are_the_embeddings():
+    tied, untied = tiny("decoder"), tiny("decoder", tie_weights=False)
+    assert tied.output.weight is tied.embedding.weight
+    assert untied.output.weight is not untied.embedding.weight
+
+
+@pytest.mark.parametrize(("architecture", "method"), [("decoder", "encode"), ("encoder", "decode"), ("encoder", "logits")])
+def test_a_missing_side_says_so(architecture, method):
+    network, tokens = tiny(architecture), texts()
+    arguments = {
+        "encode": (tokens, torch.ones_like(tokens, dtype=torch.bool)),
+        "decode": (tokens,),
+        "logits": (torch.zeros(1, 2, 16),),
+    }
+    with pytest.raises(NotImplementedError, match="Transformer has no"):
+        getattr(network, method)(*arguments[method])
+
+
+def test_heads_must_divide_the_width():
+    with pytest.raises(ConfigError, match="not divisible"):
+        tiny(d_model=17)
+
+
+def test_token_dropout_blanks_whole_tokens_in_training_only():
+    network = tiny(token_dropout=0.5).train()
+    x = torch.ones(20, 10, 16)
+    blanked = network.embedding.blank(x)
+    assert set(blanked.sum(-1).unique().tolist()) == {0.0, 16.0}
+    assert 0.3 < blanked.mean() < 0.7
+    assert network.eval().embedding.blank(x) is x

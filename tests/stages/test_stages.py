@@ -1,0 +1,119 @@
+"""One run folder and all that later stages make of it."""
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from jobs import TINY, lmlab, only_run, write_reviews
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A folder with one finished run in it."""
+    cwd = tmp_path_factory.mktemp("finished")
+    write_reviews(cwd / "reviews")
+    done = lmlab("data=text_files", "data.path=reviews", *TINY, cwd=cwd)
+    return cwd, only_run(cwd), done
+
+
+def test_the_run_folder_holds_what_the_architecture_says(finished):
+    cwd, run, done = finished
+    held = {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()}
+    assert held >= {
+        *("config.yaml", "overrides.yaml", "manifest.json", "metrics.csv", "metrics.json", "tokenizer.json", "run.log"),
+        *("checkpoints/best.ckpt", "checkpoints/last.ckpt", "plots/learning_curve.png", "plots/confusion_matrix.png"),
+    }
+    assert not [name for name in held if "=" in name]
+    manifest = json.loads((run / "manifest.json").read_text())
+    assert manifest["status"] == "finished" and manifest["seed"] == 1 and manifest["corpus"]["rows"]["train"] == 40
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert config["data"]["classes"] == ["negative", "positive"] and "data.path=reviews" in (run / "overrides.yaml").read_text()
+    checkpoint = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
+    assert checkpoint["config"] == config
+    assert "Results" in done.stdout and "wandb leet" in done.stdout and "Results" in (run / "run.log").read_text()
+    assert sorted(path.name for path in cwd.iterdir()) == ["outputs", "reviews"]
+
+
+def test_wandb_holds_the_final_numbers(finished):
+    _, run, _ = finished
+    command = ["wandb", "leet", "inspect", "--summary", "--json", str(run / "wandb")]
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    told = json.loads(subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout)
+    metrics = json.loads((run / "metrics.json").read_text())
+    for values in metrics.values():
+        for name, value in values.items():
+            assert told["summary"][name] == pytest.approx(value), name
+    assert "plots/confusion_matrix" in told["summary"]
+    assert told["config"]["model"]["network"]["d_model"] == 16
+
+
+def test_a_later_stage_needs_the_folder_alone(finished):
+    cwd, run, _ = finished
+    before = json.loads((run / "metrics.json").read_text())
+    lmlab("stage=test", f"run={run}", cwd=cwd)
+    after = json.loads((run / "metrics.json").read_text())
+    (again,) = [name for name in after if name not in before]
+    assert after[again] == pytest.approx(before["test"], abs=1e-6)
+
+
+def test_a_run_is_scored_on_another_folder_of_texts(finished):
+    cwd, run, _ = finished
+    for label in ("neg", "pos"):
+        folder = cwd / "aclImdb" / "test" / label
+        folder.mkdir(parents=True, exist_ok=True)
+        for number in range(3):
+            (folder / f"{number}_7.txt").write_text(f"{label} film {number}<br />")
+    done = lmlab(
+        "stage=test", f"run={run}", "data.path=aclImdb", "data.classes=[neg,pos]", cwd=cwd
+    )
+    assert "rows" in done.stdout and " 6 " in done.stdout
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "txt", "-"])
+def test_predictions_come_row_by_row_in_order(finished, kind):
+    cwd, run, _ = finished
+    texts = ["i loved it, great", "dull and boring", "a joy, \"wonderful\""]
+    if kind == "csv":
+        with (cwd / "in.csv").open("w", newline="") as file:
+            csv.writer(file).writerows([["id", "text"], *enumerate(texts)])
+    elif kind == "jsonl":
+        (cwd / "in.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    elif kind == "txt":
+        (cwd / "in.txt").write_text("\n".join(texts) + "\n")
+    source = "-" if kind == "-" else f"in.{kind}"
+    target = "out.csv" if kind == "csv" else "-"
+    given = "\n".join(texts) + "\n" if kind == "-" else ""
+    done = lmlab("stage=predict", f"run={run}", f"stage.input={source}", f"stage.output={target}", cwd=cwd, input=given)
+    if kind == "csv":
+        rows = list(csv.DictReader(io.StringIO((cwd / "out.csv").read_text())))
+    else:
+        rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [row["text"] for row in rows] == texts
+    for row in rows:
+        chances = {name: float(row[name]) for name in ("negative", "positive")}
+        assert sum(chances.values()) == pytest.approx(1, abs=1e-5) and row["label"] == max(chances, key=chances.get)
+
+
+def test_the_plan_is_told_and_nothing_is_left(tmp_path):
+    write_reviews(tmp_path / "reviews")
+    done = lmlab("stage=check", "data=text_files", "data.path=reviews", *TINY, cwd=tmp_path)
+    for word in ("parameters", "FLOPs a token", "memory", "steps", "train", "40"):
+        assert word in done.stdout
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["reviews"]
+
+
+def test_a_sweep_makes_a_finished_run_of_each_job(tmp_path):
+    write_reviews(tmp_path / "reviews")
+    lmlab("-m", "seed=1,2", "data=text_files", "data.path=reviews", *TINY, "trainer=ddp", cwd=tmp_path)
+    runs = sorted(path.parent for path in tmp_path.glob("outputs/transformer-text_files/*/manifest.json"))
+    assert len(runs) == 2 and len(list(tmp_path.glob("outputs/transformer-text_files/*"))) == 2
+    manifests = [json.loads((run / "manifest.json").read_text()) for run in runs]
+    assert [m["status"] for m in manifests] == ["finished"] * 2 and {m["seed"] for m in manifests} == {1, 2}
+    assert all(len(list(run.glob("wandb/offline-run-*/run-*.wandb"))) == 1 for run in runs)

@@ -1,0 +1,53 @@
+"""Two real processes over gloo, from one command line: one folder, a log each, the numbers of one process."""
+
+import csv
+import json
+
+import pytest
+import torch
+from jobs import TINY, lmlab, only_run, write_reviews
+
+DETERMINED = ["model.network.dropout=0", "model.network.token_dropout=0", "task.dropout=0", "trainer.max_steps=6", "optimizer=sgd"]
+
+
+def trained(tmp_path, name, *overrides):
+    cwd = tmp_path / name
+    write_reviews(cwd / "reviews")
+    lmlab("data=text_files", "data.path=reviews", *TINY, *DETERMINED, *overrides, cwd=cwd)
+    run = only_run(cwd)
+    state = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    with (run / "metrics.csv").open() as file:
+        losses = [float(row["train/loss"]) for row in csv.DictReader(file) if row.get("train/loss")]
+    return run, state, losses
+
+
+def test_two_processes_equal_one_with_the_same_global_batches(tmp_path):
+    alone, expected, losses = trained(tmp_path, "one", "trainer=cpu")
+    together, found, shared_losses = trained(tmp_path, "two", "trainer=ddp")
+    assert shared_losses == pytest.approx(losses, abs=1e-6) and len(losses) == 6
+    for name in expected:
+        torch.testing.assert_close(found[name], expected[name], atol=1e-6, rtol=1e-5)
+    assert (together / "run.rank1.log").exists() and not (alone / "run.rank1.log").exists()
+    scores = [json.loads((run / "metrics.json").read_text()) for run in (alone, together)]
+    for split in ("val", "test"):
+        assert scores[1][split] == pytest.approx(scores[0][split], abs=1e-6)
+    assert scores[1]["test"]["test/rows"] == 11  # each row once, though two do not divide them
+
+
+def test_a_failing_rank_ends_the_job_and_leaves_no_process(tmp_path):
+    write_reviews(tmp_path / "reviews")
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, sys\nif os.environ.get('LOCAL_RANK') == '1' and '-m' in sys.orig_argv: sys.exit('rank 1 is broken')\n"
+    )
+    import os
+
+    os.environ["PYTHONPATH"] = str(tmp_path)
+    try:
+        done = lmlab("data=text_files", "data.path=reviews", *TINY, "trainer=ddp", cwd=tmp_path, check=False)
+    finally:
+        del os.environ["PYTHONPATH"]
+    assert done.returncode == 1 and "rank 1" in done.stderr
+    log = only_run(tmp_path) / "run.rank1.log"
+    assert "rank 1 is broken" in log.read_text()
+    manifest = json.loads((only_run(tmp_path) / "manifest.json").read_text())
+    assert manifest["status"] == "failed"
