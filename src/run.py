@@ -4,6 +4,7 @@ Nothing here imports torch before the config is known to be right: a typo is ans
 """
 
 import errno
+import gc
 import os
 import sys
 import traceback
@@ -17,16 +18,19 @@ DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errn
 
 def main(arguments: Sequence[str]) -> int:
     """The exit code of the command line `arguments`; with -m that of the first job that failed."""
-    debug = any(argument.startswith("debug=") for argument in arguments)
+    debug = any(argument in ("debug=true", "debug=default") for argument in arguments)
     try:
         command = check.command_line(arguments)
         if command.help:
-            print(check.help_text())
+            print(check.help_text(), flush=True)
             return 0
         return composed(command)
     except KeyboardInterrupt:
         print("error: stopped by Ctrl-C.", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # `--help | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except Exception as error:
         return report(error, debug)
 
@@ -34,11 +38,12 @@ def main(arguments: Sequence[str]) -> int:
 def composed(command: check.Command) -> int:
     """Lets Hydra compose each job's config and call it; returns the first exit code that is not 0."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions arrive here as they are
+    gc.disable()  # until the config is checked: all that composing makes stays alive
     import hydra
     from hydra._internal.hydra import Hydra
     from hydra.core.hydra_config import HydraConfig
     from hydra.errors import HydraException
-    from omegaconf import DictConfig
+    from omegaconf import DictConfig, OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
     # Hydra composes everything a second time to read hydra.mode, which nothing here sets
@@ -47,7 +52,8 @@ def composed(command: check.Command) -> int:
 
     def job(cfg: DictConfig) -> None:
         state = HydraConfig.get()
-        overrides = [override for override in state.overrides.task if override not in command.inherited]
+        composed_from = OmegaConf.to_container(state.overrides, resolve=False)["task"]
+        overrides = [override for override in composed_from if override not in command.inherited]
         if state.mode.name == "MULTIRUN":
             print(f"job {state.job.num}: {' '.join(overrides)}", file=sys.stderr)
         try:
@@ -69,6 +75,7 @@ def one_run(cfg, overrides: list[str], choices: dict[str, str]) -> None:
     if folder is not None:
         cfg = check.rebase(cfg, check.read_config(folder), overrides)
     check.composed(cfg, overrides, choices, folder)
+    gc.enable()
     from lmlab.experiment import run
 
     run(cfg, overrides, choices)

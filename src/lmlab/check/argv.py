@@ -8,6 +8,7 @@ from lmlab.check import finished_run
 from lmlab.check.nearest import did_you_mean
 from lmlab.check.override import Override, parse
 from lmlab.check.secret import refuse_secret
+from lmlab.check.typed_values import refuse_misfits
 from lmlab.check.unknown_key import unknown_key
 from lmlab.check.yaml_files import groups, written_somewhere
 from lmlab.errors import ConfigError
@@ -38,13 +39,15 @@ def command_line(arguments: Sequence[str]) -> Command:
     for override in overrides:
         refuse_secret(override.key, override.value, lambda: "command line")
     refuse_twice(overrides)
+    inherited = inherit(overrides)
     if not any(flag.partition("=")[0] in OTHER_CONF for flag in flags):
         for override in overrides:
             refuse_unknown_option(override)
             if not could_be_known(override):
-                raise unknown_key(override, overrides)
+                raise unknown_key(override, [*map(parse, inherited), *overrides])
+        refuse_misfits([*map(parse, inherited), *overrides], sweep=bool({"-m", "--multirun"} & set(flags)))
     return Command(
-        argv=[*flags, *(inherited := inherit(overrides)), *map(str, overrides)],
+        argv=[*flags, *inherited, *map(str, overrides)],
         overrides=overrides,
         inherited=inherited,
         debug=any(override.key == "debug" and override.value not in ("null", "") for override in overrides),

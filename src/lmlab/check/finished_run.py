@@ -56,7 +56,7 @@ def rebase(cfg: "DictConfig", run_config: dict[str, Any], overrides: Sequence[st
     """
     from omegaconf import OmegaConf
 
-    now = OmegaConf.to_container(cfg, resolve=False)
+    now: Any = OmegaConf.to_container(cfg, resolve=False)
     final = OmegaConf.create(run_config)
     for node in ("stage", "run"):
         final[node] = now[node]

@@ -35,4 +35,5 @@ class Origin:
                 return "command line"
         if self.run and path[0] not in ("stage", "run"):
             return f"{self.run}/config.yaml"
-        return locate(path, self.choices)
+        below = any(typed.lstrip("+~").startswith(f"{dotted}.") for typed in self.typed)
+        return locate(path, self.choices) or ("command line" if below else "")

@@ -18,9 +18,9 @@ def outline(typed: Mapping[str, str]) -> Config:
     choices = dict(typed)
     while True:
         config, made = included(CONF / "config.yaml", choices)
-        if made | typed == choices:
+        if {**made, **typed} == choices:
             return config
-        choices = made | typed
+        choices = {**made, **typed}
 
 
 @lru_cache
@@ -46,7 +46,9 @@ def included(file: Path, choices: Mapping[str, str]) -> tuple[Config, dict[str, 
         if group.startswith("override "):
             made[group.removeprefix("override ").lstrip("/")] = name
             continue
-        if (below := CONF / group / f"{choices.get(group, name)}.yaml") in yaml_files():
+        if isinstance(entry, Mapping):  # a choice; a bare name is a fixed part
+            name = choices.get(group, name)
+        if (below := CONF / group / f"{name}.yaml") in yaml_files():
             more, others = included(below, choices)
             config, made = merged(config, more), made | others
     return config, made

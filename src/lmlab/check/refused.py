@@ -28,5 +28,7 @@ def explain(error: Exception, overrides: Sequence[Override]) -> ConfigError:
         said, place = said[in_file.end() :], f"conf/{in_file[1]}.yaml"
     if error.__cause__ is not None and (not said or fix):
         said = f"{said} {error.__cause__}".strip()
-    said = re.split(r" full_key:| object_type=| Either remove| Available options in| See https", " ".join(said.split()))[0]
+    said = re.split(
+        r" full_key:| object_type=| Either remove| Available options in| See https", " ".join(said.split())
+    )[0]
     return ConfigError(said.strip(" .") or type(error).__name__, place, fix)

@@ -51,8 +51,9 @@ def signature(target: str) -> Signature | None:
     if found is None:
         return None
     if isinstance(found.node, ast.ClassDef):
-        method = constructor(found)
-        return None if method is None else parameters(method, skip=1)
+        if method := constructor(found):
+            return parameters(method, skip=1)
+        return None if found.node.bases else Signature({}, {}, open=False)
     return parameters(found.node)
 
 

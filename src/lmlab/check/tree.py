@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lmlab.check.calls import refuse_call
@@ -33,7 +34,8 @@ def composed(
     """
     from omegaconf import OmegaConf
 
-    origin = Origin(typed, choices or {}, run, OmegaConf.to_container(cfg, resolve=False))
+    unresolved: Any = OmegaConf.to_container(cfg, resolve=False)
+    origin = Origin(typed, choices or {}, run, unresolved)
     refuse_unknown_top(cfg, origin)
     refuse_run_keys(cfg.run, origin)
     refuse_stage_without_run(str(cfg.stage.get("_target_", "")).rpartition(".")[2], cfg.run.get("folder"))
@@ -52,7 +54,8 @@ def plain(cfg: "DictConfig", origin: Origin) -> dict[str, Any]:
     from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
     try:
-        return OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+        config: Any = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+        return config
     except OmegaConfBaseException as error:
         key = error.full_key or ""
         where = origin(key.split("."))
@@ -64,7 +67,7 @@ def plain(cfg: "DictConfig", origin: Origin) -> dict[str, Any]:
 def refuse_unknown_top(cfg: "DictConfig", origin: Origin) -> None:
     """Experiments may set every key and make none: one that only they write is a typo."""
     settled = {group: option for group, option in origin.choices.items() if option and group not in LAYERED}
-    for key in cfg.keys() - top_level_keys():
+    for key in {str(key) for key in cfg} - top_level_keys():
         if origin.run is None and key not in outline(settled):
             fix = did_you_mean(key, top_level_keys() - set(LAYERED))
             raise ConfigError(f"unknown key {key}", origin((key,)), fix)
@@ -96,15 +99,15 @@ def walk(node: Any, path: tuple[str, ...], origin: Origin) -> None:
     if isinstance(node, float) and not math.isfinite(node):
         raise ConfigError(f"{'.'.join(path)}: finite number expected, got {node}", origin(path))
     if isinstance(node, Mapping):
+        for key, value in node.items():
+            refuse_secret(".".join((*path, str(key))), value, partial(origin, (*path, str(key))))
         if "_target_" in node:
             refuse_call(node, path, origin)
         elif len(path) == 2 and path[0] in ("callbacks", "logger"):
             fix = did_you_mean(path[1], outline(origin.choices).get(path[0], {}).keys() - {path[1]})
             raise ConfigError(f"{'.'.join(path)} has no _target_", origin(path), fix)
         for key, value in node.items():
-            below = (*path, str(key))
-            refuse_secret(".".join(below), value, lambda below=below: origin(below))
-            walk(value, below, origin)
+            walk(value, (*path, str(key)), origin)
     elif isinstance(node, list):
         for index, value in enumerate(node):
             walk(value, (*path, str(index)), origin)

@@ -15,8 +15,7 @@ from lmlab.errors import ConfigError
 
 def unknown_key(override: Override, overrides: Sequence[Override]) -> ConfigError:
     """The nearest known key; a key that a target takes and only the YAML leaves out is offered with its `+`."""
-    choices = {other.key: other.value.partition(",")[0] for other in overrides if other.key in groups() and other.value}
-    known = dict(keys(outline(choices)))
+    known = dict(keys(outline(chosen(overrides))))
     parent, _, leaf = override.key.rpartition(".")
     target, takes = called(known.get(parent))
     if takes is not None and leaf in takes.annotations:
@@ -26,8 +25,16 @@ def unknown_key(override: Override, overrides: Sequence[Override]) -> ConfigErro
     same_name = [key for key, value in known.items() if key.endswith(f".{leaf}") and "${" not in str(value)]
     guess = nearest(override.key, same_name, cutoff=0) or nearest(override.key, known if parent else top, cutoff=0.7)
     guess = guess or nearest(override.key, known)
-    fix = f"Did you mean {told(guess, known)}?" if guess else f"Known are {', '.join(sorted(top_level_keys()))}"
+    near = known.get(parent) or {}
+    siblings = [name for name in near if not name.startswith("_")] if isinstance(near, Mapping) else []
+    listed = f"{parent} has {', '.join(siblings)}" if siblings else f"Known are {', '.join(sorted(top_level_keys()))}"
+    fix = f"Did you mean {told(guess, known)}?" if guess else listed
     return ConfigError(f"unknown key {override.key}", "command line", fix)
+
+
+def chosen(overrides: Sequence[Override]) -> dict[str, str]:
+    """The group choices among overrides, the first one of a sweep."""
+    return {typed.key: typed.value.partition(",")[0] for typed in overrides if typed.key in groups() and typed.value}
 
 
 def told(key: str, known: Mapping[str, Any]) -> str:

@@ -108,13 +108,17 @@ def misfit(value: Any, kind: ast.expr | None) -> tuple[str, Any, str] | None:
         name, arguments = head(one)
         if name in LISTS and isinstance(value, list) and arguments:
             index = next(index for index, entry in enumerate(value) if not fits(entry, arguments[0]))
-            deeper = misfit(value[index], arguments[0])
-            return f"[{index}]{deeper[0]}", *deeper[1:]
+            return below(f"[{index}]", value[index], arguments[0])
         if name in MAPPINGS and isinstance(value, Mapping) and len(arguments) > 1:
             key = next(key for key, entry in value.items() if not fits(entry, arguments[1]))
-            deeper = misfit(value[key], arguments[1])
-            return f".{key}{deeper[0]}", *deeper[1:]
+            return below(f".{key}", value[key], arguments[1])
     return "", value, in_words(kind)
+
+
+def below(place: str, value: Any, kind: ast.expr | None) -> tuple[str, Any, str]:
+    """The misfit of a part that is known not to fit, placed."""
+    inside, part, expected = misfit(value, kind) or ("", value, in_words(kind))
+    return place + inside, part, expected
 
 
 def in_words(kind: ast.expr | None) -> str:

@@ -9,6 +9,7 @@ import tokenizers
 import torch
 from lightning import LightningDataModule
 from lightning.pytorch.trainer.states import TrainerFn
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lmlab.data import cache as caching

@@ -74,8 +74,8 @@ class NgramEmbedding(nn.Module):
         return torch.where(keys[place] == key, place + 1, 0)
 
     @torch.no_grad()
-    def learn(self, batches: Iterable[Int[Tensor, "B T"]], min_count: int) -> None:
-        """Fill the vocabulary with the most frequent n-grams that occur `min_count` times or more; id 0 is padding."""
+    def learn(self, batches: Iterable[Tensor], min_count: int) -> None:
+        """Fill the vocabulary from batches of ids (B, T), 0 where padded: the most frequent n-grams of `min_count` or more."""
         found: list[list[tuple[Tensor, Tensor]]] = [[] for _ in self.orders]
         for tokens in batches:
             for number, order in enumerate(self.orders):
