@@ -35,6 +35,7 @@ class Experiment:
     def __init__(self, config: Mapping[str, Any], run: RunDirectory, job: Path | None = None) -> None:
         self.config, self.run = config, run
         self.job = job or run.config  # the file other ranks read
+        machine.keep_freed_memory()
         pl.seed_everything(config["seed"], verbose=False)
 
     @cached_property

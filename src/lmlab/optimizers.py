@@ -11,11 +11,14 @@ from lmlab.ranges import Fraction, Probability
 
 
 def parameter_groups(modules: Iterable[nn.Module]) -> list[dict]:
-    """Matrices and embeddings decay as the optimizer says; vectors (biases, norms) do not (Devlin et al., 2019)."""
-    parameters = {id(p): p for module in modules for p in module.parameters() if p.requires_grad}.values()
+    """Tables of embeddings, other matrices, vectors: vectors (biases, norms) do not decay (Devlin et al., 2019)."""
+    modules = list(modules)
+    parameters = {id(p): p for module in modules for p in module.parameters() if p.requires_grad}
+    tables = {id(part.weight) for module in modules for part in module.modules() if isinstance(part, nn.Embedding)}
     return [
-        {"params": [p for p in parameters if p.ndim >= 2]},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+        {"params": [p for key, p in parameters.items() if key in tables]},
+        {"params": [p for key, p in parameters.items() if key not in tables and p.ndim >= 2]},
+        {"params": [p for key, p in parameters.items() if key not in tables and p.ndim < 2], "weight_decay": 0.0},
     ]
 
 

@@ -34,20 +34,20 @@ class NgramEmbedding(nn.Module):
 
     fastText's word n-grams (Joulin et al., 2016) by exact vocabulary instead of by hash, kept at the position where
     they end. Position t sees tokens t-n+1..t alone, so it serves causal decoders too. The vocabulary is counted once
-    (`learn`) and belongs to the weights; `scale` slows the table down, as rare rows move far under Adam.
+    (`learn`) and belongs to the weights.
     """
 
     def __init__(
-        self, vocab_size: int, d_model: int, orders: Sequence[int], rows: int, *, dropout: float = 0.0, scale: float = 0.1
+        self, vocab_size: int, d_model: int, orders: Sequence[int], rows: int, *, dropout: float = 0.0
     ) -> None:
         super().__init__()
         if vocab_size ** max(orders) >= 2**63:
             raise ValueError(f"{max(orders)}-grams of {vocab_size} tokens do not fit in 63 bits")
-        self.vocab_size, self.orders, self.dropout, self.scale = vocab_size, tuple(orders), dropout, scale
+        self.vocab_size, self.orders, self.dropout = vocab_size, tuple(orders), dropout
         self.tables = nn.ModuleList(nn.Embedding(rows + 1, d_model, padding_idx=0) for _ in self.orders)
         self.register_buffer("keys", torch.full((len(self.orders), rows), torch.iinfo(torch.int64).max))
         for table in self.tables:
-            nn.init.normal_(table.weight, std=0.02)
+            nn.init.normal_(table.weight, std=0.002)
             nn.init.zeros_(table.weight[0])
 
     def forward(self, tokens: Int[Tensor, "B T"]) -> Float[Tensor, "B T D"]:
@@ -57,7 +57,7 @@ class NgramEmbedding(nn.Module):
             if self.training and self.dropout:
                 row = row * (torch.rand(row.shape, device=row.device) >= self.dropout)
             states = states + self.tables[number](row)
-        return states * (self.scale / (1 - self.dropout) if self.training else self.scale)
+        return states / (1 - self.dropout) if self.training else states
 
     def key(self, tokens: Int[Tensor, "B T"], order: int) -> Int[Tensor, "B T"]:
         """A number for the `order` tokens that end at each position, and for no others; 0 where there are fewer."""

@@ -27,7 +27,7 @@ class Classification(Task):
     ) -> None:
         super().__init__()
         self.classes, self.label_smoothing = tuple(classes), label_smoothing
-        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(d_model, len(self.classes)))
+        self.head = nn.Sequential(nn.LayerNorm(d_model), nn.Dropout(dropout), nn.Linear(d_model, len(self.classes)))
         counted = {
             "accuracy": MulticlassAccuracy(len(classes), average="micro"),
             "f1": MulticlassF1Score(len(classes), average="macro"),
