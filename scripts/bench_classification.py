@@ -26,7 +26,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="how often each side is measured")
     parser.add_argument("--steps", type=int, default=30, help="optimizer steps of a measurement, after --warmup")
     parser.add_argument("--warmup", type=int, default=5)
-    parser.add_argument("--precisions", nargs="+", default=None, help="32-true, bf16-mixed; all this machine has if not given")
+    parser.add_argument(
+        "--precisions", nargs="+", default=None, help="32-true, bf16-mixed; all this machine has if not given"
+    )
     parser.add_argument("--side", choices=["lmlab", "transformers", "matmul"], help=argparse.SUPPRESS)
     parser.add_argument("--precision", help=argparse.SUPPRESS)
     parser.add_argument("overrides", nargs="*", help="of the experiment, as for src/run.py")
@@ -51,7 +53,9 @@ def compare(arguments: argparse.Namespace) -> None:
             peaks.append(measured("matmul", precision, arguments)["flops_per_second"])
             for side in found:
                 found[side].append(measured(side, precision, arguments))
-                print(f"{precision} round {turn + 1} {side}: {found[side][-1]['rows_per_second']:.1f} rows/s", flush=True)
+                print(
+                    f"{precision} round {turn + 1} {side}: {found[side][-1]['rows_per_second']:.1f} rows/s", flush=True
+                )
         speeds = {side: median(one["rows_per_second"] for one in each) for side, each in found.items()}
         rate = median(one["flops_per_second"] for one in found["lmlab"])
         ratios = [a["rows_per_second"] / b["rows_per_second"] for a, b in zip(*found.values(), strict=True)]
@@ -176,9 +180,7 @@ def measure_transformers(arguments: argparse.Namespace) -> dict[str, float]:
         )
         clock = Clock()
         collate = padding(job.corpus.tokenizer.pad_id)
-        trainer = Trainer(
-            Model(job.module), settings, train_dataset=rows, data_collator=collate, callbacks=[clock]
-        )
+        trainer = Trainer(Model(job.module), settings, train_dataset=rows, data_collator=collate, callbacks=[clock])
         trainer.train()
     assert torch.is_grad_enabled()
     return {"rows_per_second": size * arguments.steps / clock.seconds, "flops_per_second": 0.0}

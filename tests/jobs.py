@@ -7,8 +7,18 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-GOOD = ["a wonderful warm film", "great acting and a moving story", "i loved every minute of it", "a joy from start to end"]
-BAD = ["a dull and empty film", "poor acting and a boring story", "i hated every minute of it", "a bore from start to end"]
+GOOD = [
+    "a wonderful warm film",
+    "great acting and a moving story",
+    "i loved every minute of it",
+    "a joy from start to end",
+]
+BAD = [
+    "a dull and empty film",
+    "poor acting and a boring story",
+    "i hated every minute of it",
+    "a bore from start to end",
+]
 TINY = [
     "tokenizer=word",
     "tokenizer.vocab_size=200",

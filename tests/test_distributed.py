@@ -5,9 +5,16 @@ import json
 
 import pytest
 import torch
+
 from jobs import TINY, lmlab, only_run, write_reviews
 
-DETERMINED = ["model.network.dropout=0", "model.network.token_dropout=0", "task.dropout=0", "trainer.max_steps=6", "optimizer=sgd"]
+DETERMINED = [
+    "model.network.dropout=0",
+    "model.network.token_dropout=0",
+    "task.dropout=0",
+    "trainer.max_steps=6",
+    "optimizer=sgd",
+]
 
 
 def trained(tmp_path, name, *overrides):
@@ -34,20 +41,19 @@ def test_two_processes_equal_one_with_the_same_global_batches(tmp_path):
     assert scores[1]["test"]["test/rows"] == 11  # each row once, though two do not divide them
 
 
-def test_a_failing_rank_ends_the_job_and_leaves_no_process(tmp_path):
-    write_reviews(tmp_path / "reviews")
-    (tmp_path / "sitecustomize.py").write_text(
-        "import os, sys\nif os.environ.get('LOCAL_RANK') == '1' and '-m' in sys.orig_argv: sys.exit('rank 1 is broken')\n"
-    )
-    import os
+BROKEN = """
+import os, sys
+if os.environ.get("LOCAL_RANK") == "1" and "-m" in sys.orig_argv:
+    sys.exit("rank 1 is broken")
+"""
 
-    os.environ["PYTHONPATH"] = str(tmp_path)
-    try:
-        done = lmlab("data=text_files", "data.path=reviews", *TINY, "trainer=ddp", cwd=tmp_path, check=False)
-    finally:
-        del os.environ["PYTHONPATH"]
-    assert done.returncode == 1 and "rank 1" in done.stderr
-    log = only_run(tmp_path) / "run.rank1.log"
-    assert "rank 1 is broken" in log.read_text()
-    manifest = json.loads((only_run(tmp_path) / "manifest.json").read_text())
-    assert manifest["status"] == "failed"
+
+def test_a_failing_rank_ends_the_job_and_leaves_no_process(tmp_path, monkeypatch):
+    write_reviews(tmp_path / "reviews")
+    (tmp_path / "sitecustomize.py").write_text(BROKEN)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    done = lmlab("data=text_files", "data.path=reviews", *TINY, "trainer=ddp", cwd=tmp_path, check=False)
+    assert done.returncode == 1 and "error: rank 1 failed" in done.stderr
+    run = only_run(tmp_path)
+    assert "rank 1 is broken" in (run / "run.rank1.log").read_text()
+    assert json.loads((run / "manifest.json").read_text())["status"] == "failed"

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from jobs import ROOT, TINY, write_reviews
 
+from jobs import ROOT, TINY, write_reviews
 from lmlab import check
 from lmlab.errors import ConfigError
 from lmlab.experiment import run

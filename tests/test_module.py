@@ -59,7 +59,8 @@ def test_vectors_do_not_decay_and_no_parameter_is_lost_or_repeated():
 
 
 @pytest.mark.parametrize(
-    ("schedule", "last"), [(warmup_cosine, 0.0), (functools.partial(warmup_cosine, floor=0.1), 0.1), (warmup_linear, 0.0)]
+    ("schedule", "last"),
+    [(warmup_cosine, 0.0), (functools.partial(warmup_cosine, floor=0.1), 0.1), (warmup_linear, 0.0)],
 )
 @pytest.mark.filterwarnings("ignore:Detected call of")
 def test_schedules_rise_to_the_peak_and_fall_to_their_end(schedule, last):
@@ -74,5 +75,11 @@ def test_schedules_rise_to_the_peak_and_fall_to_their_end(schedule, last):
 
 
 def test_seeds_of_neighbouring_batches_ranks_and_epochs_all_differ():
-    seeds = {mixed(seed, epoch, batch, rank) for seed in range(3) for epoch in range(3) for batch in range(20) for rank in range(3)}
+    seeds = {
+        mixed(seed, epoch, batch, rank)
+        for seed in range(3)
+        for epoch in range(3)
+        for batch in range(20)
+        for rank in range(3)
+    }
     assert len(seeds) == 3 * 3 * 20 * 3

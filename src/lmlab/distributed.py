@@ -1,6 +1,6 @@
 """Several processes from one run folder: rank 0 composes and checks, every other rank reads what it wrote.
 
-Stock Lightning starts ranks by repeating the command line, which under a sweep repeats the sweep (MECHANISMS, section 2).
+Stock Lightning starts ranks by repeating the command line, which in a sweep repeats the sweep.
 """
 
 import contextlib
@@ -29,6 +29,7 @@ class RunFolderLauncher(_SubprocessScriptLauncher):
     """Starts `python -m lmlab.worker <run folder> <config>` once for each further rank of this machine."""
 
     def __init__(self, strategy: "DDP") -> None:
+        assert strategy.cluster_environment is not None
         super().__init__(strategy.cluster_environment, strategy.num_processes, strategy.num_nodes)
         self.strategy = strategy
 

@@ -2,22 +2,25 @@
 
 import contextlib
 import os
+import signal
+import tempfile
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import hydra.utils
 import lightning.pytorch as pl
 import torch
+import wandb
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from omegaconf import DictConfig, OmegaConf
 
 from lmlab import machine
-from lmlab.check import allowed
+from lmlab.check import METADATA, allowed
 from lmlab.checkpointing import ConfigInCheckpoint
 from lmlab.data.corpus import Corpus
 from lmlab.distributed import DDP, processes
@@ -25,8 +28,6 @@ from lmlab.errors import CheckpointError, ConfigError, LmlabError
 from lmlab.module import LanguageModule
 from lmlab.run_directory import RunDirectory, command_line, provenance
 from lmlab.terminal import logged, speak
-
-METADATA = {"data": {"provides"}, "task": {"needs", "architecture", "monitor", "mode"}, "model": {"architectures"}}
 
 
 class Experiment:
@@ -63,8 +64,6 @@ class Experiment:
             settings["strategy"] = DDP(
                 (self.run.path, self.job), self.run.log, cluster_environment=LightningEnvironment()
             )
-        elif settings["devices"] != 1:
-            raise ConfigError(f"{settings['devices']} devices need a strategy", "trainer.strategy", "Use trainer=ddp")
         parts = [instantiate(part) for part in self.config["callbacks"].values() if part]
         callbacks = [part for part in parts if fitting or not isinstance(part, Checkpoint)]
         loggers = [instantiate(part) for part in self.config["logger"].values() if part] if fitting else []
@@ -94,85 +93,106 @@ class Experiment:
 
     @contextlib.contextmanager
     def ranks(self) -> Iterator[None]:
-        with processes(self.trainer, self.settings["devices"]):
-            yield
+        """The time in which the trainer may run; Lightning's exit after Ctrl-C is a KeyboardInterrupt again."""
+        try:
+            with processes(self.trainer, self.settings["devices"]):
+                yield
+        except SystemExit as ended:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            if self.trainer.interrupted:
+                raise KeyboardInterrupt from ended
+            raise
 
     def run_stage(self) -> dict[str, Any] | None:
         return instantiate(self.config["stage"])(self)
 
 
 def run(config: DictConfig, overrides: Sequence[str], choices: Mapping[str, str]) -> dict[str, Any] | None:
-    """Run one stage on rank 0: open or make its folder, prepare its corpus, write what the other ranks need."""
-    stage = config.stage._target_.rpartition(".")[2]
+    """Run one stage on rank 0: in a new folder, in a finished run's, or (stage=check) in one that nobody keeps."""
     speak()
-    if stage == "check":
-        return check(config)
-    fitting = stage == "fit"
-    folder = open_folder(config, choices, fitting)
+    machine.resolved(config.trainer)  # what this machine cannot do is told before a folder is made
+    match config.stage._target_.rpartition(".")[2]:
+        case "fit":
+            name = f"{choices['model']}-{choices['data']}"
+            folder = RunDirectory.new(config.run.output, name, config.run.id)
+            config.run.folder = str(folder.path)
+            return fitted(config, folder, overrides, choices)
+        case "check":
+            with tempfile.TemporaryDirectory() as nowhere:
+                folder = RunDirectory(nowhere)
+                config.run.folder = nowhere
+                return prepared(config, folder, folder.config).run_stage()
+        case stage:
+            return later(config, RunDirectory(config.run.folder), stage)
+
+
+def fitted(
+    config: DictConfig, folder: RunDirectory, overrides: Sequence[str], choices: Mapping[str, str]
+) -> dict[str, Any] | None:
+    """The first stage of a run: its folder tells at any time how far it came, and why it ended."""
     started = time.monotonic()
-    with logged(folder.log(0)):
-        job = folder.config if fitting else folder.path / f".{stage}.{os.getpid()}.yaml"
+
+    def close(status: str) -> None:
+        folder.update_manifest(status=status, wall_seconds=round(time.monotonic() - started, 2))
+
+    with logged(folder.log(0)), recorded(folder):
         try:
-            if fitting:
-                folder.write_overrides(overrides)
-                chosen = {group: choice for group, choice in choices.items() if "hydra" not in group}
-                facts = {"seed": config.seed, "choices": chosen}
-                folder.update_manifest(status="running", **facts, **provenance(command_line()))
-            experiment = prepared(config, folder, job)
+            chosen = {group: choice for group, choice in choices.items() if "hydra" not in group}
+            folder.write_overrides(overrides)
+            folder.update_manifest(status="running", seed=config.seed, choices=chosen, **provenance(command_line()))
+            experiment = prepared(config, folder, folder.config)
+            experiment.corpus.tokenizer.save(folder.tokenizer)
+            folder.update_manifest(corpus=experiment.corpus.summary())
             results = experiment.run_stage()
-            if fitting:
-                folder.update_manifest(status="finished", wall_seconds=round(time.monotonic() - started, 2))
-            return results
         except BaseException as error:
-            (folder.path / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
-            if fitting:
-                status = "preempted" if isinstance(error, KeyboardInterrupt) else "failed"
-                folder.update_manifest(status=status, wall_seconds=round(time.monotonic() - started, 2))
-            if isinstance(error, Exception) and not isinstance(error, LmlabError):
-                error.add_note(str(folder.path / "error.txt"))
+            close("preempted" if isinstance(error, KeyboardInterrupt) else "failed")
             raise
+        close("finished")
+        return results
+
+
+def later(config: DictConfig, folder: RunDirectory, stage: str) -> dict[str, Any] | None:
+    """A stage on a finished run: its tokenizer is the run's, its config lives as long as the stage."""
+    job = folder.path / f".{stage}.{os.getpid()}.yaml"
+    config.data.tokenizer.path = str(folder.tokenizer)
+    with logged(folder.log(0)), recorded(folder):
+        try:
+            return prepared(config, folder, job).run_stage()
         finally:
-            if not fitting:
-                job.unlink(missing_ok=True)
-            finish_loggers()
+            job.unlink(missing_ok=True)
 
 
-def open_folder(config: DictConfig, choices: Mapping[str, str], fitting: bool) -> RunDirectory:
-    if not fitting:
-        if config.run.folder is None:
-            raise ConfigError("this stage works on a finished run", "run", "Give its folder: run=<folder>")
-        return RunDirectory(config.run.folder)
-    folder = RunDirectory.new(config.run.output, f"{choices['model']}-{choices['data']}", config.run.id)
-    config.run.folder = str(folder.path)
-    return folder
+@contextlib.contextmanager
+def recorded(folder: RunDirectory) -> Iterator[None]:
+    """Leaves the traceback of a failure in the run folder, and closes the W&B run either way."""
+    try:
+        yield
+    except BaseException as error:
+        record = folder.path / "error.txt"
+        record.write_text(traceback.format_exc(), encoding="utf-8")
+        if isinstance(error, Exception) and not isinstance(error, LmlabError):
+            error.add_note(str(record))
+        raise
+    finally:
+        if wandb.run is not None:
+            wandb.finish()
 
 
 def prepared(config: DictConfig, folder: RunDirectory, job: Path) -> Experiment:
-    """The experiment with its corpus read, its classes and tokenizer known and written for all ranks to find."""
-    if job != folder.config:
-        config.data.tokenizer.path = str(folder.tokenizer)
-    corpus = instantiate(OmegaConf.to_container(config.data, resolve=True), "data")
+    """The experiment with its corpus read, its classes known, and its config in `job` for all ranks to find."""
+    corpus = instantiate(plain(config.data), "data")
     corpus.prepare()
-    if "classes" in config.data and config.data.classes is None:
+    if config.data.get("classes", ()) is None:
         config.data.classes = list(corpus.classes)
-    if job == folder.config:
-        corpus.tokenizer.save(folder.tokenizer)
-        folder.update_manifest(corpus=corpus.summary())
-    plain = OmegaConf.to_container(config, resolve=True)
-    folder.write_config(plain, job)
-    experiment = Experiment(plain, folder, job)
+    folder.write_config(plain(config), job)
+    experiment = Experiment(plain(config), folder, job)
     experiment.corpus = corpus
     return experiment
 
 
-def check(config: DictConfig) -> None:
-    """`stage=check` leaves no folder behind."""
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as folder:
-        run_directory = RunDirectory(folder)
-        config.run.folder = folder
-        prepared(config, run_directory, run_directory.config).run_stage()
+def plain(config: DictConfig) -> dict[str, Any]:
+    """The config in plain types, interpolations resolved."""
+    return cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
 
 
 def instantiate(node: Mapping[str, Any], group: str = "") -> Any:
@@ -180,7 +200,9 @@ def instantiate(node: Mapping[str, Any], group: str = "") -> Any:
     node = {key: value for key, value in node.items() if key not in METADATA.get(group, ())}
     for target in targets(node):
         if not allowed(target):
-            raise ConfigError(f"{target!r} is not something a config may call", "_target_", "Only lmlab's own parts are")
+            raise ConfigError(
+                f"{target!r} is not something a config may call", "_target_", "Only lmlab's own parts are"
+            )
     return hydra.utils.instantiate(node, _convert_="all")
 
 
@@ -194,11 +216,3 @@ def targets(node: Any) -> Iterator[str]:
     elif isinstance(node, (list, tuple)):
         for value in node:
             yield from targets(value)
-
-
-def finish_loggers() -> None:
-    """Close the W&B run, so that the next job of this process opens its own."""
-    import wandb
-
-    if wandb.run is not None:
-        wandb.finish()

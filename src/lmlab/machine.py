@@ -24,6 +24,8 @@ def resolved(trainer: Mapping[str, Any]) -> dict[str, Any]:
         settings["devices"] = present or (CPU_PROCESSES if settings["strategy"] == "ddp" else 1)
     if present is not None and settings["devices"] > present:
         raise ConfigError(f"{settings['devices']} devices asked for, {present} present", "trainer.devices")
+    if settings["devices"] != 1 and settings["strategy"] == "auto":
+        raise ConfigError(f"{settings['devices']} devices need a strategy", "trainer.strategy", "Use trainer=ddp")
     if settings["precision"] == "auto":
         settings["precision"] = "bf16-mixed" if has_bf16(settings["accelerator"]) else "32-true"
     return settings

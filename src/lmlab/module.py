@@ -47,7 +47,7 @@ class LanguageModule(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_train_batch_start(self, batch: Mapping[str, Tensor], index: int) -> None:
-        epoch = self.trainer.fit_loop.epoch_progress.current.processed
+        epoch = self.trainer.current_epoch
         torch.manual_seed(mixed(self.seed, epoch, index, self.global_rank))
 
     def training_step(self, batch: Mapping[str, Tensor], index: int) -> Tensor:

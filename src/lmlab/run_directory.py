@@ -114,7 +114,7 @@ def installed(package: str) -> str | None:
 def hardware() -> dict[str, Any]:
     import torch
 
-    facts = {"machine": platform.machine(), "system": platform.platform(), "cores": os.cpu_count()}
+    facts: dict[str, Any] = {"machine": platform.machine(), "system": platform.platform(), "cores": os.cpu_count()}
     facts["processor"] = torch.cpu.get_capabilities().get("cpu_name") or platform.processor()
     facts["gpus"] = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
     return facts

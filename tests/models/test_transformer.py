@@ -37,9 +37,7 @@ def test_padding_changes_nothing(variant):
     padded_mask = torch.cat((mask, torch.zeros(3, 6, dtype=torch.bool)), dim=1)
     alone, beside = network.encode(tokens, mask), network.encode(padded, padded_mask)
     torch.testing.assert_close(alone, beside[:, :10], atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(
-        network.pool(alone, mask), network.pool(beside, padded_mask), atol=1e-5, rtol=1e-5
-    )
+    torch.testing.assert_close(network.pool(alone, mask), network.pool(beside, padded_mask), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -83,7 +81,9 @@ def test_output_weights_are_the_embeddings():
     assert untied.output.weight is not untied.embedding.weight
 
 
-@pytest.mark.parametrize(("architecture", "method"), [("decoder", "encode"), ("encoder", "decode"), ("encoder", "logits")])
+@pytest.mark.parametrize(
+    ("architecture", "method"), [("decoder", "encode"), ("encoder", "decode"), ("encoder", "logits")]
+)
 def test_a_missing_side_says_so(architecture, method):
     network, tokens = tiny(architecture), texts()
     arguments = {

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+
 from jobs import TINY, lmlab, only_run, write_reviews
 
 
@@ -34,7 +35,10 @@ def test_the_run_folder_holds_what_the_architecture_says(finished):
     manifest = json.loads((run / "manifest.json").read_text())
     assert manifest["status"] == "finished" and manifest["seed"] == 1 and manifest["corpus"]["rows"]["train"] == 40
     config = yaml.safe_load((run / "config.yaml").read_text())
-    assert config["data"]["classes"] == ["negative", "positive"] and "data.path=reviews" in (run / "overrides.yaml").read_text()
+    assert (
+        config["data"]["classes"] == ["negative", "positive"]
+        and "data.path=reviews" in (run / "overrides.yaml").read_text()
+    )
     checkpoint = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
     assert checkpoint["config"] == config
     assert "Results" in done.stdout and "wandb leet" in done.stdout and "Results" in (run / "run.log").read_text()
@@ -70,16 +74,14 @@ def test_a_run_is_scored_on_another_folder_of_texts(finished):
         folder.mkdir(parents=True, exist_ok=True)
         for number in range(3):
             (folder / f"{number}_7.txt").write_text(f"{label} film {number}<br />")
-    done = lmlab(
-        "stage=test", f"run={run}", "data.path=aclImdb", "data.classes=[neg,pos]", cwd=cwd
-    )
+    done = lmlab("stage=test", f"run={run}", "data.path=aclImdb", "data.classes=[neg,pos]", cwd=cwd)
     assert "rows" in done.stdout and " 6 " in done.stdout
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "txt", "-"])
 def test_predictions_come_row_by_row_in_order(finished, kind):
     cwd, run, _ = finished
-    texts = ["i loved it, great", "dull and boring", "a joy, \"wonderful\""]
+    texts = ["i loved it, great", "dull and boring", 'a joy, "wonderful"']
     if kind == "csv":
         with (cwd / "in.csv").open("w", newline="") as file:
             csv.writer(file).writerows([["id", "text"], *enumerate(texts)])

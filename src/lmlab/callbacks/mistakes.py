@@ -40,7 +40,8 @@ class Mistakes(Callback):
             found = sorted((mistake for rank in gathered for mistake in rank), reverse=True)[: self.n]
         if not trainer.is_global_zero or not found:
             return
-        classes, corpus = module.task.classes, trainer.datamodule
+        classes: tuple[str, ...] = module.task.classes  # type: ignore[assignment]
+        corpus = trainer.datamodule  # type: ignore[attr-defined]
         header = ["probability", "row", "label", "predicted", "text"]
         rows = [[p, row, classes[label], classes[guess], corpus.text("test", row)] for p, row, label, guess in found]
         path = self.folder / "predictions" / "mistakes.csv"

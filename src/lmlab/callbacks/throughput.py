@@ -9,11 +9,14 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
+from lmlab.ranges import PositiveInt
+
 
 class Throughput(Callback):
     """Logs throughput/{tokens,rows}_per_second of the training so far; padding is not counted as tokens."""
 
-    def __init__(self) -> None:
+    def __init__(self, every: PositiveInt = 10) -> None:
+        self.every = every  # batches between two measurements
         self.seconds, self.rows, self.tokens = 0.0, 0, 0
         self.since: float | None = None
         self.new: list[Tensor] = []  # token counts, left on the device until they are needed
@@ -26,7 +29,7 @@ class Throughput(Callback):
     ) -> None:
         self.new.append(batch["mask"].sum())
         self.rows += len(batch["mask"])
-        if (index + 1) % trainer.log_every_n_steps == 0:
+        if (index + 1) % self.every == 0:
             self.measure(trainer)
 
     def on_validation_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:

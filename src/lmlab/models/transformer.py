@@ -47,7 +47,7 @@ class Transformer(Network):
         self.ngrams = None
         if ngram_orders:
             self.ngrams = NgramEmbedding(vocab_size, d_model, ngram_orders, ngram_rows, dropout=ngram_dropout)
-        self.positions = nn.Identity()
+        self.positions: nn.Module = nn.Identity()
         if positions != "rotary":
             self.positions = {"learned": LearnedPositions, "sinusoidal": SinusoidalPositions}[positions](
                 max_length, d_model
@@ -56,8 +56,16 @@ class Transformer(Network):
 
         def stack(**side: bool) -> TransformerStack:
             rotary = RotaryPositions(max_length, d_model // n_heads) if positions == "rotary" else None
-            sizes = {"d_ff": d_ff, "dropout": dropout, "attention_dropout": attention_dropout}
-            return TransformerStack(n_layers, d_model, n_heads, rotary=rotary, **sizes, **side)
+            return TransformerStack(
+                n_layers,
+                d_model,
+                n_heads,
+                d_ff=d_ff,
+                dropout=dropout,
+                attention_dropout=attention_dropout,
+                rotary=rotary,
+                **side,
+            )
 
         self.encoder = stack() if architecture != "decoder" else None
         self.decoder = stack(causal=True, cross=architecture != "decoder") if architecture != "encoder" else None
@@ -111,7 +119,8 @@ class TransformerModule(LanguageModule):
 
     def on_fit_start(self) -> None:
         if self.network.ngrams is not None and self.trainer.ckpt_path is None:
-            self.network.ngrams.learn(self.trainer.datamodule.training_tokens(), self.ngram_min_count)
+            corpus = self.trainer.datamodule  # type: ignore[attr-defined]
+            self.network.ngrams.learn(corpus.training_tokens(), self.ngram_min_count)
 
 
 def initialize(module: nn.Module) -> None:

@@ -41,17 +41,18 @@ class NgramEmbedding(nn.Module):
         self, vocab_size: int, d_model: int, orders: Sequence[int], rows: int, *, dropout: float = 0.0
     ) -> None:
         super().__init__()
+        self.keys: Tensor
         if vocab_size ** max(orders) >= 2**63:
             raise ValueError(f"{max(orders)}-grams of {vocab_size} tokens do not fit in 63 bits")
-        self.vocab_size, self.orders, self.dropout = vocab_size, tuple(orders), dropout
+        self.vocab_size, self.d_model, self.orders, self.dropout = vocab_size, d_model, tuple(orders), dropout
         self.tables = nn.ModuleList(nn.Embedding(rows + 1, d_model, padding_idx=0) for _ in self.orders)
         self.register_buffer("keys", torch.full((len(self.orders), rows), torch.iinfo(torch.int64).max))
         for table in self.tables:
-            nn.init.normal_(table.weight, std=0.002)
-            nn.init.zeros_(table.weight[0])
+            nn.init.normal_(table.weight, std=0.002)  # type: ignore[arg-type]
+            nn.init.zeros_(table.weight[0])  # type: ignore[index]
 
     def forward(self, tokens: Int[Tensor, "B T"]) -> Float[Tensor, "B T D"]:
-        states = torch.zeros(*tokens.shape, self.tables[0].embedding_dim, device=tokens.device)
+        states = torch.zeros(*tokens.shape, self.d_model, device=tokens.device)
         for number, order in enumerate(self.orders):
             row = self.row(self.key(tokens, order), number)
             if self.training and self.dropout:
@@ -75,7 +76,7 @@ class NgramEmbedding(nn.Module):
 
     @torch.no_grad()
     def learn(self, batches: Iterable[Tensor], min_count: int) -> None:
-        """Fill the vocabulary from batches of ids (B, T), 0 where padded: the most frequent n-grams of `min_count` or more."""
+        """Fill the vocabulary with the most frequent n-grams of batches (B, T), of at least `min_count`; id 0 pads."""
         found: list[list[tuple[Tensor, Tensor]]] = [[] for _ in self.orders]
         for tokens in batches:
             for number, order in enumerate(self.orders):

@@ -21,6 +21,7 @@ class SinusoidalPositions(nn.Module):
 
     def __init__(self, max_length: int, d_model: int) -> None:
         super().__init__()
+        self.table: Tensor
         angle = angles(max_length, d_model)
         table = torch.stack((angle.sin(), angle.cos()), dim=-1).flatten(1)[:, :d_model]  # (max_length, D)
         self.register_buffer("table", table, persistent=False)
@@ -36,6 +37,8 @@ class RotaryPositions(nn.Module):
         super().__init__()
         if d_head % 2:
             raise ValueError(f"rotary positions need an even head width, got {d_head}")
+        self.cos: Tensor
+        self.sin: Tensor
         angle = angles(max_length, d_head)  # (max_length, d_head / 2)
         self.register_buffer("cos", angle.cos(), persistent=False)
         self.register_buffer("sin", angle.sin(), persistent=False)

@@ -21,8 +21,6 @@ def fit(experiment: Experiment) -> dict[str, dict[str, float]]:
                     logger.log_hyperparams(dict(experiment.config))
         started = time.monotonic()
         trainer.fit(module, datamodule=corpus)
-        if trainer.interrupted:
-            raise KeyboardInterrupt
         results = {"fit": {"fit/seconds": round(time.monotonic() - started, 2), "fit/steps": trainer.global_step}}
         results["fit"] |= numbers(trainer.callback_metrics, "throughput/")
         best = getattr(trainer.checkpoint_callback, "best_model_path", "")

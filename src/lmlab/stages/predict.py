@@ -11,6 +11,7 @@ from queue import Empty, Queue
 from typing import Any, TextIO
 
 import torch
+from lightning.fabric.utilities import move_data_to_device
 
 from lmlab.data.sources import stream
 from lmlab.errors import ConfigError, DiskError
@@ -35,7 +36,7 @@ def predict(
     with opened(output) as file, torch.inference_mode():
         write = row_writer(file, "csv" if output.endswith(".csv") else "jsonl")
         for group in arriving(texts, batch_rows) if input == "-" else groups(texts, batch_rows):
-            batch = {name: value.to(device) for name, value in corpus.batch(group).items()}
+            batch = move_data_to_device(dict(corpus.batch(group)), device)
             for text, answer in zip(group, module.task.predict(module.network, batch), strict=True):
                 write({"text": text} | answer)
             file.flush()

@@ -15,12 +15,10 @@ def plan(experiment: Experiment) -> dict[str, object]:
     """What is about to run, by name."""
     settings, corpus, module = experiment.settings, experiment.corpus, experiment.module
     summary = corpus.summary()
-    order = corpus.train_dataloader().sampler
-    steps = math.ceil(len(order) / settings["accumulate_grad_batches"])
+    steps = math.ceil(len(corpus.train_dataloader()) / settings["accumulate_grad_batches"])
+    total = steps * (settings["max_epochs"] or 1)
     if settings["max_steps"] > 0:
-        total = settings["max_steps"]
-    else:
-        total = steps * (settings["max_epochs"] or 1)
+        total = min(total, settings["max_steps"])
     rank = f"{settings['accelerator']} x {settings['devices']}"
     return {
         "parameters": f"{sum(p.numel() for p in module.parameters()):,}",

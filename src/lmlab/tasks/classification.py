@@ -6,7 +6,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchmetrics import MetricCollection, SumMetric
+from torchmetrics import Metric, MetricCollection, SumMetric
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix, MulticlassF1Score
 
 from lmlab.nn.network import Network
@@ -28,7 +28,7 @@ class Classification(Task):
         super().__init__()
         self.classes, self.label_smoothing = tuple(classes), label_smoothing
         self.head = nn.Sequential(nn.LayerNorm(d_model), nn.Dropout(dropout), nn.Linear(d_model, len(self.classes)))
-        counted = {
+        counted: dict[str, Metric | MetricCollection] = {
             "accuracy": MulticlassAccuracy(len(classes), average="micro"),
             "f1": MulticlassF1Score(len(classes), average="macro"),
             "confusion": MulticlassConfusionMatrix(len(classes)),

@@ -1,0 +1,73 @@
+"""Every command of the README runs: the same words, with a tiny corpus and model added where it would take minutes."""
+
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+import run as front
+from jobs import ROOT, TINY, only_run, write_reviews
+
+BLOCKS = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+COMMANDS = [line for block in BLOCKS for line in block.splitlines() if line.strip()]
+SMALL = ["data.path=reviews", "trainer.limit_train_batches=2", "trainer.max_epochs=1", "data.max_length=40"]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with tiny reviews in it and one finished run on them."""
+    cwd = tmp_path_factory.mktemp("readme")
+    write_reviews(cwd / "reviews")
+    shutil.copy(cwd / "reviews" / "test.csv", cwd / "reviews.csv")
+    for label in ("neg", "pos"):
+        (cwd / "aclImdb" / "test" / label).mkdir(parents=True)
+        (cwd / "aclImdb" / "test" / label / "0_1.txt").write_text(f"a {label} film")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(cwd)
+        patch.setattr(sys, "argv", ["src/run.py"])
+        assert front.main(["model=transformer", "data=imdb", "trainer=cpu", "run.id=first", *TINY, *SMALL]) == 0
+    return cwd, only_run(cwd)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.filterwarnings("ignore")
+def test_a_command_of_the_readme(command, place, monkeypatch, capsys):
+    cwd, run = place
+    words = command.replace("outputs/transformer-imdb/<run id>", str(run)).split()
+    if words[0] == "make":
+        plan = subprocess.run(["make", "-n", "-C", ROOT, words[1]], capture_output=True, text=True, check=True).stdout
+        assert ".venv/bin/python" in plan
+        return
+    monkeypatch.chdir(cwd)
+    program, arguments = words[1], words[2:]
+    if program == "src/run.py":
+        if not any(word.startswith(("run=", "--")) for word in arguments):
+            typed = [word.partition("=")[0] for word in arguments]
+            changes = [word for word in TINY if word.partition("=")[0] not in typed]
+            changes += [word for word in SMALL if word.partition("=")[0] not in typed]
+            if "bbc_news" in command:
+                write_reviews(
+                    cwd / "reviews_of_topics", classes=("business", "entertainment", "politics", "sports", "tech")
+                )
+                changes[changes.index("data.path=reviews")] = "data.path=reviews_of_topics"
+            arguments = [*arguments, *changes]
+        monkeypatch.setattr(sys, "argv", ["src/run.py"])
+        assert front.main(arguments) == 0, capsys.readouterr().err
+        return
+    small = (
+        [*TINY, *SMALL, "--rounds", "1", "--steps", "2", "--warmup", "1"]
+        if "bench" in program
+        else ["data.path=reviews"]
+    )
+    monkeypatch.setattr(sys, "argv", [program, *arguments, *small])
+    runpy.run_path(str(ROOT / program), run_name="__main__")
+
+
+def test_every_option_is_in_the_table():
+    table = (ROOT / "README.md").read_text(encoding="utf-8")
+    for group in ("model", "data", "task", "tokenizer", "trainer", "logger", "stage"):
+        for option in (ROOT / "conf" / group).glob("*.yaml"):
+            assert f"`{option.stem}`" in table, f"{group}={option.stem}"
