@@ -51,11 +51,15 @@ def test_ragged_micro_batches_equal_one_big_batch(clip_norm):
         assert float(many.callback_metrics[name]) == pytest.approx(float(one.callback_metrics[name]), abs=1e-6)
 
 
-def test_vectors_do_not_decay_and_no_parameter_is_lost_or_repeated():
-    made = module()
-    decayed, plain = parameter_groups((made.network, made.task))
-    assert all(p.ndim >= 2 for p in decayed["params"]) and plain["weight_decay"] == 0.0
-    assert len(decayed["params"]) + len(plain["params"]) == len(list(made.parameters()))
+@pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:You defined a .validation_step. but have no")
+def test_tables_have_their_own_rate_vectors_do_not_decay_and_no_parameter_is_lost_or_repeated():
+    made = module(embedding_lr=0.1)
+    tables, matrices, vectors = parameter_groups((made.network, made.task))
+    assert [p.shape for p in tables["params"]] == [(40, 16)]
+    assert all(p.ndim >= 2 for p in matrices["params"]) and vectors["weight_decay"] == 0.0
+    assert sum(len(group["params"]) for group in (tables, matrices, vectors)) == len(list(made.parameters()))
+    trainer, _ = train(made, [rows()])
+    assert [group["lr"] for group in trainer.optimizers[0].param_groups] == pytest.approx([0.05, 0.5, 0.5])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,28 @@
+"""Plots hold the numbers they are given."""
+
+import pandas as pd
+
+from lmlab.callbacks.plots import confusion_matrix, learning_curve
+
+
+def test_a_learning_curve_has_a_line_for_each_metric_at_the_steps_it_was_logged():
+    metrics = pd.DataFrame(
+        {
+            "step": [0, 10, 10, 20, 20],
+            "train/loss": [0.7, 0.6, None, 0.5, None],
+            "val/loss": [None, None, 0.65, None, 0.55],
+            "val/accuracy": [None, None, 0.6, None, 0.8],
+            "val/rows": [None, None, 100, None, 100],
+        }
+    )
+    losses, scores = learning_curve(metrics).axes
+    assert [line.get_label() for line in scores.lines] == ["val/accuracy"]
+    assert scores.lines[0].get_xydata().tolist() == [[10, 0.6], [20, 0.8]]
+    assert [line.get_label() for line in losses.lines][1:] == ["train (smoothed)", "val/loss"]
+
+
+def test_a_confusion_matrix_shows_counts_and_true_classes_as_rows():
+    axis = confusion_matrix(["bad", "good"], [[90, 10], [1200, 0]]).axes[0]
+    assert [text.get_text() for text in axis.texts] == ["90", "10", "1,200", "0"]
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["bad", "good"]
+    assert axis.get_ylabel() == "true"

@@ -1,0 +1,30 @@
+"""`auto` is decided by what the machine has, and what it has not is said before anything starts."""
+
+import pytest
+import torch
+
+from lmlab.errors import ConfigError
+from lmlab.machine import has_bf16, resolved
+
+AUTO = {"accelerator": "auto", "devices": 1, "strategy": "auto", "precision": "auto"}
+no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
+
+
+@no_gpu
+def test_auto_on_a_machine_without_accelerators():
+    settings = resolved(AUTO)
+    assert settings["accelerator"] == "cpu" and settings["devices"] == 1
+    assert settings["precision"] == ("bf16-mixed" if has_bf16("cpu") else "32-true")
+    assert resolved(AUTO | {"devices": "auto", "strategy": "ddp"})["devices"] == 2
+    assert resolved(AUTO | {"precision": "bf16-mixed"})["precision"] == "bf16-mixed"
+
+
+@no_gpu
+def test_a_missing_gpu_is_said():
+    with pytest.raises(ConfigError, match="no GPU is visible .* Use trainer=cpu"):
+        resolved(AUTO | {"accelerator": "gpu"})
+
+
+def test_several_devices_need_a_strategy():
+    with pytest.raises(ConfigError, match="4 devices need a strategy"):
+        resolved(AUTO | {"accelerator": "cpu", "devices": 4})
