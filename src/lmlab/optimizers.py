@@ -1,10 +1,12 @@
-"""Which parameters decay, and how the learning rate moves."""
+"""Which parameters decay, how tables of rare rows move, and how the learning rate changes."""
 
 import math
 from collections.abc import Callable, Iterable
+from typing import Any
 
-from torch import nn
-from torch.optim import Optimizer
+import torch
+from torch import Tensor, nn
+from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from lmlab.ranges import Fraction, Probability
@@ -20,6 +22,46 @@ def parameter_groups(modules: Iterable[nn.Module]) -> list[dict]:
         {"params": [p for key, p in parameters.items() if key not in tables and p.ndim >= 2]},
         {"params": [p for key, p in parameters.items() if key not in tables and p.ndim < 2], "weight_decay": 0.0},
     ]
+
+
+class LazyAdamW(AdamW):
+    """AdamW (Loshchilov and Hutter, 2019) that moves a row of a table only in steps that used it.
+
+    Plain Adam goes on moving a row for as long as its momentum lasts and divides by a variance that decays meanwhile:
+    a word seen once moves as far as a word seen often. Here the rows of the first parameter group (the tables of
+    `parameter_groups`) keep their moments until they are used again, as in torch's SparseAdam.
+    """
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        tables, *others = self.param_groups
+        self.param_groups = others
+        super().step()
+        self.param_groups = [tables, *others]
+        for table in tables["params"]:
+            if table.grad is not None:
+                self.move_used_rows(table, tables)
+        return loss
+
+    def move_used_rows(self, table: Tensor, group: dict[str, Any]) -> None:
+        state, (beta1, beta2) = self.state[table], group["betas"]
+        if not state:
+            state["step"] = torch.tensor(0.0)
+            state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(table), torch.zeros_like(table)
+        state["step"] += 1
+        rows = table.grad.abs().amax(1).nonzero().squeeze(1)  # type: ignore[union-attr]
+        gradient = table.grad[rows]  # type: ignore[index]
+        mean = state["exp_avg"][rows].lerp_(gradient, 1 - beta1)
+        square = state["exp_avg_sq"][rows].mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
+        state["exp_avg"][rows], state["exp_avg_sq"][rows] = mean, square
+        done = state["step"].item()
+        size = group["lr"] * math.sqrt(1 - beta2**done) / (1 - beta1**done)
+        values = table[rows] * (1 - group["lr"] * group["weight_decay"])
+        table[rows] = values.addcdiv_(mean, square.sqrt_().add_(group["eps"]), value=-size)
 
 
 def warmup_cosine(
