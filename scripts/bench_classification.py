@@ -90,8 +90,11 @@ def experiment(arguments: argparse.Namespace, folder: str):
     steps = arguments.steps + arguments.warmup
     settings = ["trainer=cpu", f"trainer.max_steps={steps}", f"trainer.precision={arguments.precision}"]
     settings += ["trainer.limit_val_batches=0", "logger=csv", f"run.folder={folder}"]
+    settings += ["optimizer=adamw", "model.network.ngram_orders=[]", "data.max_length=400"]  # what both sides can do
+    typed = [override.partition("=")[0] for override in arguments.overrides]
+    kept = [setting for setting in settings if setting.partition("=")[0] not in typed]
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        config = compose("config", [*settings, *arguments.overrides])
+        config = compose("config", [*kept, *arguments.overrides])
     config.callbacks = {}
     run = RunDirectory(folder)
     return prepared(config, run, run.config)

@@ -99,7 +99,7 @@ class DDP(DDPStrategy):
     """Lightning's DDP, its ranks started from the run folder `job[0]` with the config file `job[1]`."""
 
     def __init__(self, job: tuple[Path, Path], log: Callable[[int], Path], **kwargs: Any) -> None:
-        super().__init__(broadcast_buffers=False, **kwargs)  # ranks count the same: none is left to correct
+        super().__init__(forward_sync_buffers=False, **kwargs)  # ranks count the same: nothing to correct
         self.job, self.log = job, log
 
     def _configure_launcher(self) -> None:
