@@ -97,7 +97,7 @@ def test_shorthands_are_written_out():
     [
         (["seed=-1"], "seed: whole number >= 0 expected, got -1 (command line)"),
         (["data.max_length=1.5"], "data.max_length: whole number >= 1 expected, got 1.5 (command line)"),
-        (["model.network.d_model=65"], "65 is not divisible by 4"),
+        (["model.network.d_model=65"], "65 is not divisible by 2"),
         (["optimizer.lr=.inf"], "optimizer.lr: number > 0 expected, got inf"),
         (["data.classes=[a,true]"], "data.classes[1]: text expected, got True (command line). YAML reads no, 010"),
         (["model.network.d_modle=3"], "unknown key model.network.d_modle (command line). Did you mean d_model (whole"),

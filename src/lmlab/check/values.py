@@ -36,6 +36,13 @@ MAPPINGS = {"Mapping", "dict", "Dict", "MutableMapping"}
 
 PRECISIONS = "'auto', '32-true', '16-mixed', 'bf16-mixed', '16-true', 'bf16-true', '64-true', 'bf16', 16, 32, 64"
 LIMIT = "Probability | PositiveInt"
+OPTIMIZER = {
+    "betas": "Sequence[Fraction]",
+    "eps": "PositiveFloat",
+    "lr": "PositiveFloat",
+    "momentum": "Fraction",
+    "weight_decay": "NonNegativeFloat",
+}
 STRICTER = {  # what other people's constructors leave open, in the same notation
     "lightning.pytorch.Trainer": {
         "accelerator": "Literal['auto', 'cpu', 'gpu', 'cuda', 'mps', 'tpu', 'hpu']",
@@ -58,13 +65,8 @@ STRICTER = {  # what other people's constructors leave open, in the same notatio
         "val_check_interval": LIMIT,
     },
     "lightning.pytorch.loggers": {"name": "str | None | Literal['']"},
-    "torch.optim": {
-        "betas": "Sequence[Fraction]",
-        "eps": "PositiveFloat",
-        "lr": "PositiveFloat",
-        "momentum": "Fraction",
-        "weight_decay": "NonNegativeFloat",
-    },
+    "torch.optim": OPTIMIZER,
+    "lmlab.optimizers": OPTIMIZER,
 }
 
 
