@@ -9,6 +9,7 @@ import torch
 from jobs import TINY, lmlab, only_run, write_reviews
 
 DETERMINED = [
+    "model.network.ngram_dropout=0",
     "model.network.dropout=0",
     "model.network.token_dropout=0",
     "task.dropout=0",

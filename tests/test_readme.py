@@ -13,7 +13,7 @@ from jobs import ROOT, TINY, only_run, write_reviews
 
 BLOCKS = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
 COMMANDS = [line for block in BLOCKS for line in block.splitlines() if line.strip()]
-SMALL = ["data.path=reviews", "trainer.limit_train_batches=2", "trainer.max_epochs=1", "data.max_length=40"]
+SMALL = ["data.path=reviews", "trainer.limit_train_batches=2", "data.max_length=40"]
 
 
 @pytest.fixture(scope="module")
