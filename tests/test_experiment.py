@@ -19,3 +19,8 @@ def test_a_config_calls_nothing_foreign_at_any_depth(target):
 def test_metadata_is_for_the_checks_alone():
     made = instantiate({"_target_": "lmlab.data.cleaning.HtmlBreaks", "provides": ["text"]}, "data")
     assert isinstance(made, HtmlBreaks)
+
+
+def test_an_error_of_ours_is_not_wrapped_by_hydra():
+    with pytest.raises(ConfigError, match="got 3"):
+        instantiate({"_target_": "lmlab.tokenizer.Tokenizer", "kind": "bpe", "vocab_size": 3})

@@ -15,6 +15,7 @@ import hydra.utils
 import lightning.pytorch as pl
 import torch
 import wandb
+from hydra.errors import InstantiationException
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from omegaconf import DictConfig, OmegaConf
@@ -110,6 +111,8 @@ class Experiment:
 def run(config: DictConfig, overrides: Sequence[str], choices: Mapping[str, str]) -> dict[str, Any] | None:
     """Run one stage on rank 0: in a new folder, in a finished run's, or (stage=check) in one that nobody keeps."""
     speak()
+    if config.data.get("path"):
+        config.data.path = str(Path(config.data.path).expanduser().absolute())  # a later stage may start elsewhere
     machine.resolved(config.trainer)  # what this machine cannot do is told before a folder is made
     match config.stage._target_.rpartition(".")[2]:
         case "fit":
@@ -203,7 +206,12 @@ def instantiate(node: Mapping[str, Any], group: str = "") -> Any:
             raise ConfigError(
                 f"{target!r} is not something a config may call", "_target_", "Only lmlab's own parts are"
             )
-    return hydra.utils.instantiate(node, _convert_="all")
+    try:
+        return hydra.utils.instantiate(node, _convert_="all")
+    except InstantiationException as error:
+        if isinstance(error.__cause__, LmlabError):
+            raise error.__cause__ from None
+        raise
 
 
 def targets(node: Any) -> Iterator[str]:
