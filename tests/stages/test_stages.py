@@ -55,6 +55,8 @@ def test_wandb_holds_the_final_numbers(finished):
         for name, value in values.items():
             assert told["summary"][name] == pytest.approx(value), name
     assert "plots/confusion_matrix" in told["summary"]
+    (log,) = run.glob("wandb/offline-run-*/run-*.wandb")
+    assert b"src/run.py" not in log.read_bytes()  # the command line could hold a secret
     assert told["config"]["model"]["network"]["d_model"] == 16
 
 

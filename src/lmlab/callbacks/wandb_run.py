@@ -15,7 +15,9 @@ def make(
     The command line, the environment and the code are not captured: an lmlab run keeps its own redacted copy.
     """
     path = Path(folder)
-    settings = wandb.Settings(disable_code=True, disable_git=True, save_code=False, silent=True, console="off")
+    settings = wandb.Settings(
+        x_disable_meta=True, disable_code=True, disable_git=True, save_code=False, silent=True, console="off"
+    )
     logger = WandbLogger(
         name=f"{path.parent.name}/{path.name}",
         id=path.name,
