@@ -3,7 +3,8 @@
     python scripts/bench_classification.py --rounds 3
 
 The Trainer gets the same tokens through its own padding collator, in batches with as many rows as lmlab's have on
-average. Each side trains in its own fresh process of this tree, one at a time, so noise of the machine hits both.
+average, and torch's own dropout, drawn for each element. Each side trains in its own fresh process of this tree, one at
+a time, so noise of the machine hits both.
 Printed: rows a second, their ratio, and the share of the rate at which torch multiplies matrices here.
 """
 
@@ -142,12 +143,18 @@ def measure_transformers(arguments: argparse.Namespace) -> dict[str, float]:
     from torch import nn
     from transformers import Trainer, TrainerCallback, TrainingArguments
 
+    from lmlab.nn.noise import Dropout
+
     class Model(nn.Module):
         """Our network and task behind the interface that the Trainer expects."""
 
         def __init__(self, module: nn.Module) -> None:
             super().__init__()
             self.network, self.task = module.network, module.task
+            for part in list(self.modules()):
+                for name, child in part.named_children():
+                    if isinstance(child, Dropout):
+                        setattr(part, name, nn.Dropout(child.p))
 
         def forward(self, input_ids, attention_mask, labels):
             batch = {"tokens": input_ids, "mask": attention_mask.bool(), "label": labels}

@@ -61,6 +61,15 @@ def refusal(cfg, *dotlist):
         (["trainer.precision=bf17"], "Did you mean bf16?"),
         (["optimizer.lr=nan"], "optimizer.lr: number > 0 expected, got nan"),
         (["-m", "optimizer.lr=0.1,-1"], "optimizer.lr: number > 0 expected, got -1"),
+        (
+            ["trainer.max_time=5"],
+            "trainer.max_time: days:hours:minutes:seconds such as 00:00:10:00 or null expected, got 5",
+        ),
+        (["data.encoding=utf-99"], "data.encoding: encoding (utf-8, latin-1, utf-16, ...) expected, got 'utf-99'"),
+        (
+            ["data.cleaning.lowercase=true"],
+            "data.cleaning.lowercase: a part with a _target_ or null expected, got True",
+        ),
         (["model.network.positions=rotory"], "Did you mean rotary?"),
         (["wandb.api_key=abc"], "Set it in the environment: WANDB_API_KEY"),
     ],
@@ -95,9 +104,12 @@ def test_shorthands_are_written_out():
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        (["seed=-1"], "seed: whole number >= 0 expected, got -1 (command line)"),
+        (["seed=-1"], "seed: whole number from 0 to 4294967295 expected, got -1 (command line)"),
         (["data.max_length=1.5"], "data.max_length: whole number >= 1 expected, got 1.5 (command line)"),
         (["model.network.d_model=65"], "65 is not divisible by 2"),
+        (["optimizer.betas=[0.9]"], "optimizer.betas: a list of 2 of number from 0 to below 1 expected, got [0.9]"),
+        (["optimizer.betas=[0.9,2]"], "optimizer.betas[1]: number from 0 to below 1 expected, got 2"),
+        (["seed=4294967296"], "seed: whole number from 0 to 4294967295 expected"),
         (["optimizer.lr=.inf"], "optimizer.lr: number > 0 expected, got inf"),
         (["data.classes=[a,true]"], "data.classes[1]: text expected, got True (command line). YAML reads no, 010"),
         (["model.network.d_modle=3"], "unknown key model.network.d_modle (command line). Did you mean d_model (whole"),
@@ -182,7 +194,7 @@ def test_ranges_are_those_of_the_constructors():
     named = {name for name in vars(ranges) if name[0].isupper() and name not in ("Annotated", "Is")}
     assert named <= NAMED.keys()
     for name in named:
-        for value in (-1, 0, 1, 2, -0.5, 0.0, 0.5, 1.0, 1.5, "a", None):
+        for value in (-1, 0, 1, 2, 2**32, -0.5, 0.0, 0.5, 1.0, 1.5, "a", None):
             assert NAMED[name][1](value) == is_bearable(value, getattr(ranges, name)), (name, value)
 
 

@@ -9,8 +9,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from lmlab.nn.network import Network
+from lmlab.nn.noise import noise_of
 from lmlab.optimizers import parameter_groups
-from lmlab.ranges import NonNegativeInt, PositiveFloat
+from lmlab.ranges import PositiveFloat, Seed
 from lmlab.tasks.task import Task
 
 
@@ -30,7 +31,7 @@ class LanguageModule(LightningModule):
         scheduler: Callable[..., Any],
         clip_norm: PositiveFloat | None = 1.0,
         embedding_lr: PositiveFloat = 1.0,
-        seed: NonNegativeInt = 0,
+        seed: Seed = 0,
     ) -> None:
         super().__init__()
         self.network, self.task = network, task
@@ -47,11 +48,11 @@ class LanguageModule(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_train_batch_start(self, batch: Mapping[str, Tensor], index: int) -> None:
-        epoch = self.trainer.current_epoch
-        torch.manual_seed(mixed(self.seed, epoch, index, self.global_rank))
+        torch.manual_seed(mixed(self.seed, self.trainer.current_epoch, index, self.global_rank))
 
     def training_step(self, batch: Mapping[str, Tensor], index: int) -> Tensor:
-        loss, count = self.task.loss(self.network, batch)
+        with noise_of((self.network, self.task), mixed(self.seed, self.trainer.current_epoch), batch["rows"]):
+            loss, count = self.task.loss(self.network, batch)
         self.summed.append(torch.stack((loss.detach().float(), count.float())))
         return loss
 

@@ -21,8 +21,12 @@ def explain(error: Exception, overrides: Sequence[Override]) -> ConfigError:
         fix = "-m makes one run of each value; key=[a,b] is a list; quotes make it one text"
     elif "already at" in said:
         fix = "Leave out the +"
-    elif "mismatched input" in said or "token recognition" in said or "extraneous input" in said:
-        fix = "A value that holds = , : or brackets stands in two pairs of quotes: \"key='a=b'\""
+    elif unread := re.search(r"LexerNoViableAltException: (.*?) *\^|Error parsing override '(.*?)' ", f"{said} "):
+        said = f"{unread[1] or unread[2]} cannot be read"
+    if any(
+        sign in said for sign in (" cannot be read", "mismatched input", "token recognition", "no viable alternative")
+    ):
+        fix = "A value with other than letters, digits, . - _ / stands in two pairs of quotes: \"key='a=b'\""
     place = "command line"
     if in_file := re.match(r"In '([\w/]+)': ", said):
         said, place = said[in_file.end() :], f"conf/{in_file[1]}.yaml"

@@ -1,7 +1,9 @@
 """Whether a config's value fits an annotation, and how the annotation reads in words."""
 
 import ast
+import codecs
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,6 +18,17 @@ def whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+def known_encoding(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and bool(codecs.lookup(value))
+    except LookupError:
+        return False
+
+
+def duration(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"\d\d:\d\d:\d\d:\d\d", value) is not None
+
+
 NAMED: dict[str, tuple[str, Predicate]] = {
     "int": ("whole number", whole),
     "float": ("number", number),
@@ -23,6 +36,8 @@ NAMED: dict[str, tuple[str, Predicate]] = {
     "str": ("text", lambda value: isinstance(value, str) and value != ""),
     "Path": ("text", lambda value: isinstance(value, str) and value != ""),
     "None": ("null", lambda value: value is None),
+    "Callable": ("a part with a _target_", lambda value: False),  # a mapping with one is let through before this
+    "Duration": ("days:hours:minutes:seconds such as 00:00:10:00", duration),
     # lmlab.ranges, by name; a test holds the two lists together
     "PositiveInt": ("whole number >= 1", lambda value: whole(value) and value >= 1),
     "NonNegativeInt": ("whole number >= 0", lambda value: whole(value) and value >= 0),
@@ -30,6 +45,8 @@ NAMED: dict[str, tuple[str, Predicate]] = {
     "NonNegativeFloat": ("number >= 0", lambda value: number(value) and value >= 0),
     "Probability": ("number from 0 to 1", lambda value: number(value) and 0 <= value <= 1),
     "Fraction": ("number from 0 to below 1", lambda value: number(value) and 0 <= value < 1),
+    "Seed": ("whole number from 0 to 4294967295", lambda value: whole(value) and 0 <= value < 2**32),
+    "Encoding": ("encoding (utf-8, latin-1, utf-16, ...)", known_encoding),
 }
 LISTS = {"Sequence", "list", "List", "tuple", "Tuple", "Iterable", "set", "Collection"}
 MAPPINGS = {"Mapping", "dict", "Dict", "MutableMapping"}
@@ -37,7 +54,7 @@ MAPPINGS = {"Mapping", "dict", "Dict", "MutableMapping"}
 PRECISIONS = "'auto', '32-true', '16-mixed', 'bf16-mixed', '16-true', 'bf16-true', '64-true', 'bf16', 16, 32, 64"
 LIMIT = "Probability | PositiveInt"
 OPTIMIZER = {
-    "betas": "Sequence[Fraction]",
+    "betas": "tuple[Fraction, Fraction]",
     "eps": "PositiveFloat",
     "lr": "PositiveFloat",
     "momentum": "Fraction",
@@ -57,6 +74,7 @@ STRICTER = {  # what other people's constructors leave open, in the same notatio
         "log_every_n_steps": "PositiveInt",
         "max_epochs": "PositiveInt | Literal[-1] | None",
         "max_steps": "PositiveInt | Literal[-1]",
+        "max_time": "Duration | None",
         "num_nodes": "PositiveInt",
         "num_sanity_val_steps": "NonNegativeInt | Literal[-1]",
         "overfit_batches": LIMIT,
@@ -65,6 +83,7 @@ STRICTER = {  # what other people's constructors leave open, in the same notatio
         "val_check_interval": LIMIT,
     },
     "lightning.pytorch.loggers": {"name": "str | None | Literal['']"},
+    "lmlab.data": {"encoding": "Encoding"},
     "torch.optim": OPTIMIZER,
     "lmlab.optimizers": OPTIMIZER,
 }
@@ -95,11 +114,17 @@ def fits_one(value: Any, kind: ast.expr | None) -> bool:
         return any(value == choice and isinstance(value, bool) == isinstance(choice, bool) for choice in arguments)
     if name in LISTS:
         item = arguments[0] if arguments else None
-        return isinstance(value, list) and all(fits(entry, item) for entry in value)
+        right_length = not fixed_length(name, arguments) or len(value) == len(arguments)
+        return isinstance(value, list) and right_length and all(fits(entry, item) for entry in value)
     if name in MAPPINGS:
         item = arguments[1] if len(arguments) > 1 else None
         return isinstance(value, Mapping) and all(fits(entry, item) for entry in value.values())
     return NAMED[name][1](value) if name in NAMED else True
+
+
+def fixed_length(name: str, arguments: list[Any]) -> bool:
+    """True of tuple[A, A], not of tuple[A, ...]; the items of a pair in a config are of one kind."""
+    return name in ("tuple", "Tuple") and not any(ast.unparse(one) == "..." for one in arguments)
 
 
 def misfit(value: Any, kind: ast.expr | None) -> tuple[str, Any, str] | None:
@@ -109,8 +134,9 @@ def misfit(value: Any, kind: ast.expr | None) -> tuple[str, Any, str] | None:
     for one in alternatives(kind):
         name, arguments = head(one)
         if name in LISTS and isinstance(value, list) and arguments:
-            index = next(index for index, entry in enumerate(value) if not fits(entry, arguments[0]))
-            return below(f"[{index}]", value[index], arguments[0])
+            for index, entry in enumerate(value):
+                if not fits(entry, arguments[0]):
+                    return below(f"[{index}]", entry, arguments[0])
         if name in MAPPINGS and isinstance(value, Mapping) and len(arguments) > 1:
             key = next(key for key, entry in value.items() if not fits(entry, arguments[1]))
             return below(f".{key}", value[key], arguments[1])
@@ -134,7 +160,8 @@ def one_in_words(kind: ast.expr | None) -> str:
         choices = [str(choice) for choice in arguments]
         return choices[0] if len(choices) == 1 else f"one of {', '.join(choices)}"
     if name in LISTS:
-        return f"a list of {in_words(arguments[0])}" if arguments else "a list"
+        how_many = f"{len(arguments)} of " if fixed_length(name, arguments) else ""
+        return f"a list of {how_many}{in_words(arguments[0])}" if arguments else "a list"
     if name in MAPPINGS:
         return "a mapping"
     return NAMED[name][0] if name in NAMED else ""

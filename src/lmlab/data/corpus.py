@@ -21,7 +21,7 @@ from lmlab.data.ragged import Ragged
 from lmlab.data.rows import Splits
 from lmlab.data.store import StoredRows, tokenized, write_tokens
 from lmlab.errors import CheckpointError, ConfigError, DataError, InputMissing
-from lmlab.ranges import Fraction, NonNegativeInt, PositiveInt, Probability
+from lmlab.ranges import Fraction, NonNegativeInt, PositiveInt, Probability, Seed
 from lmlab.tokenizer import Tokenizer
 
 __all__ = ["Batch", "Corpus"]
@@ -64,7 +64,7 @@ class Corpus(LightningDataModule):
         min_rows: PositiveInt = 8,
         pool: PositiveInt = 32,
         n_workers: NonNegativeInt = 0,
-        seed: NonNegativeInt = 1,
+        seed: Seed = 1,
     ) -> None:
         super().__init__()
         if max_length < 4:

@@ -40,18 +40,21 @@ class Columns:
         )
 
 
-def value(record: dict[str, Any], column: str, place: str) -> Any:
+NAMES = "Name the columns with data.text_column=, data.label_column= and data.pair_column="
+
+
+def value(record: dict[str, Any], column: str, place: str, fix: str = NAMES) -> Any:
     if column not in record:
         raise DataError(
             f"column '{column}' not found; the file has: {', '.join(map(str, record)) or 'no columns'}",
             place,
-            "Name the columns with data.text_column=, data.label_column= and data.pair_column=",
+            fix,
         )
     return record[column]
 
 
-def words(record: dict[str, Any], column: str, place: str) -> str:
-    found = value(record, column, place)
+def words(record: dict[str, Any], column: str, place: str, fix: str = NAMES) -> str:
+    found = value(record, column, place, fix)
     if found is None:
         return ""
     if not isinstance(found, str):
@@ -230,4 +233,4 @@ def stream(path: str | Path, text_column: str, encoding: str = "utf-8") -> Itera
         name, column = str(path), "text" if Path(path).suffix.lower() == ".txt" else text_column
         records = tables.records(Path(path), encoding)
     for number, record in records:
-        yield words(record, column, f"{name} line {number}")
+        yield words(record, column, f"{name} line {number}", "Name the column with stage.text_column=")

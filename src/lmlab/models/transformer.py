@@ -12,6 +12,7 @@ from lmlab.module import LanguageModule
 from lmlab.nn.attention import key_mask
 from lmlab.nn.embeddings import NgramEmbedding, TokenEmbedding
 from lmlab.nn.network import Network
+from lmlab.nn.noise import Dropout
 from lmlab.nn.positions import LearnedPositions, RotaryPositions, SinusoidalPositions
 from lmlab.nn.transformer import TransformerStack
 from lmlab.ranges import Fraction, PositiveInt
@@ -52,7 +53,7 @@ class Transformer(Network):
             self.positions = {"learned": LearnedPositions, "sinusoidal": SinusoidalPositions}[positions](
                 max_length, d_model
             )
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
         def stack(**side: bool) -> TransformerStack:
             rotary = RotaryPositions(max_length, d_model // n_heads) if positions == "rotary" else None

@@ -6,8 +6,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from lmlab.nn.noise import Noise
 
-class TokenEmbedding(nn.Module):
+
+class TokenEmbedding(Noise):
     """A vector for each token; in training, whole tokens are blanked at random (Iyyer et al., 2015, section 3.1)."""
 
     def __init__(self, vocab_size: int, d_model: int, *, token_dropout: float = 0.0) -> None:
@@ -26,10 +28,10 @@ class TokenEmbedding(nn.Module):
     def blank(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
         if not self.training or not self.token_dropout:
             return x
-        return x * (torch.rand(x.shape[:2], device=x.device) >= self.token_dropout).unsqueeze(-1).to(x.dtype)
+        return x * (self.uniform(x, x.shape[1]) >= self.token_dropout).unsqueeze(-1).to(x.dtype)
 
 
-class NgramEmbedding(nn.Module):
+class NgramEmbedding(Noise):
     """A vector for each of the n-grams that are frequent in the training text; all others have none.
 
     fastText's word n-grams (Joulin et al., 2016) by exact vocabulary instead of by hash, kept at the position where
@@ -53,10 +55,12 @@ class NgramEmbedding(nn.Module):
 
     def forward(self, tokens: Int[Tensor, "B T"]) -> Float[Tensor, "B T D"]:
         states = torch.zeros(*tokens.shape, self.d_model, device=tokens.device)
+        length = tokens.shape[1]
+        noise = self.uniform(tokens, length * len(self.orders)) if self.training and self.dropout else None
         for number, order in enumerate(self.orders):
             row = self.row(self.key(tokens, order), number)
-            if self.training and self.dropout:
-                row = row * (torch.rand(row.shape, device=row.device) >= self.dropout)
+            if noise is not None:
+                row = row * (noise[:, number :: len(self.orders)] >= self.dropout)
             states = states + self.tables[number](row)
         return states / (1 - self.dropout) if self.training else states
 

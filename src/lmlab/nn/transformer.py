@@ -4,6 +4,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from lmlab.nn.attention import CrossAttention, SelfAttention
+from lmlab.nn.noise import Dropout
 from lmlab.nn.positions import RotaryPositions
 
 
@@ -36,7 +37,7 @@ class TransformerLayer(nn.Module):
             self.cross = CrossAttention(d_model, n_heads, dropout=attention_dropout)
         self.norm_feed_forward = nn.LayerNorm(d_model)
         self.feed_forward = FeedForward(d_model, d_ff)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(
         self,

@@ -10,6 +10,7 @@ from torchmetrics import Metric, MetricCollection, SumMetric
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix, MulticlassF1Score
 
 from lmlab.nn.network import Network
+from lmlab.nn.noise import Dropout
 from lmlab.ranges import Fraction, PositiveInt
 from lmlab.tasks.task import Task
 
@@ -27,7 +28,7 @@ class Classification(Task):
     ) -> None:
         super().__init__()
         self.classes, self.label_smoothing = tuple(classes), label_smoothing
-        self.head = nn.Sequential(nn.LayerNorm(d_model), nn.Dropout(dropout), nn.Linear(d_model, len(self.classes)))
+        self.head = nn.Sequential(nn.LayerNorm(d_model), Dropout(dropout), nn.Linear(d_model, len(self.classes)))
         counted: dict[str, Metric | MetricCollection] = {
             "accuracy": MulticlassAccuracy(len(classes), average="micro"),
             "f1": MulticlassF1Score(len(classes), average="macro"),
