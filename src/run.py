@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Sequence
 
 from lmlab import check
-from lmlab.errors import DiskError, LmlabError
+from lmlab.errors import DiskError, LmlabError, Stopped
 
 DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 
@@ -28,6 +28,10 @@ def main(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print("error: stopped by Ctrl-C.", file=sys.stderr)
         return 130
+    except Stopped as stopped:
+        fix = f" Go on with resume={stopped.run}" if stopped.run else ""
+        print(f"error: {stopped}.{fix}", file=sys.stderr)
+        return stopped.exit_code
     except BrokenPipeError:  # `--help | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
@@ -72,7 +76,10 @@ def composed(command: check.Command) -> int:
 def one_run(cfg, overrides: list[str], choices: dict[str, str]) -> None:
     """One job: its config checked, on top of a finished run's if one is given, then its stage."""
     folder = cfg.run.folder
-    if folder is not None:
+    if cfg.resume is not None:
+        cfg = check.resumed(cfg, overrides, choices)
+        folder = cfg.resume
+    elif folder is not None:
         cfg = check.rebase(cfg, check.read_config(folder), overrides)
     check.composed(cfg, overrides, choices, folder)
     gc.enable()

@@ -66,10 +66,6 @@ def refusal(cfg, *dotlist):
             "trainer.max_time: days:hours:minutes:seconds such as 00:00:10:00 or null expected, got 5",
         ),
         (["data.encoding=utf-99"], "data.encoding: encoding (utf-8, latin-1, utf-16, ...) expected, got 'utf-99'"),
-        (
-            ["data.cleaning.lowercase=true"],
-            "data.cleaning.lowercase: a part with a _target_ or null expected, got True",
-        ),
         (["model.network.positions=rotory"], "Did you mean rotary?"),
         (["wandb.api_key=abc"], "Set it in the environment: WANDB_API_KEY"),
     ],
@@ -107,6 +103,10 @@ def test_shorthands_are_written_out():
         (["seed=-1"], "seed: whole number from 0 to 4294967295 expected, got -1 (command line)"),
         (["data.max_length=1.5"], "data.max_length: whole number >= 1 expected, got 1.5 (command line)"),
         (["model.network.d_model=65"], "65 is not divisible by 2"),
+        (
+            ["data.cleaning.lowercase=true"],
+            "data.cleaning.lowercase: a part with a _target_ or null expected, got True",
+        ),
         (["optimizer.betas=[0.9]"], "optimizer.betas: a list of 2 of number from 0 to below 1 expected, got [0.9]"),
         (["optimizer.betas=[0.9,2]"], "optimizer.betas[1]: number from 0 to below 1 expected, got 2"),
         (["seed=4294967296"], "seed: whole number from 0 to 4294967295 expected"),

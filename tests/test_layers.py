@@ -8,12 +8,23 @@ import pytest
 
 SRC = Path(__file__).resolve().parents[1] / "src"
 LAYERS = [
-    {"errors", "ranges"},  # words that all others share
-    {"nn", "tokenizer"},
+    {"errors", "ranges", "names"},  # words that all others share
+    {"nn", "tokenizer", "signals"},
     {"tasks", "data", "generate", "optimizers", "evaluation"},
     {"module", "callbacks"},
     {"models"},
-    {"experiment", "check", "run_directory", "checkpointing", "stages", "worker", "distributed", "machine", "terminal"},
+    {
+        "experiment",
+        "check",
+        "run_directory",
+        "checkpointing",
+        "resuming",
+        "stages",
+        "worker",
+        "distributed",
+        "machine",
+        "terminal",
+    },
 ]
 TOP = len(LAYERS) - 1
 LAYER = {part: layer for layer, parts in enumerate(LAYERS) for part in parts} | {"run": TOP}

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lmlab.errors import ConfigError
-from lmlab.machine import has_bf16, resolved
+from lmlab.machine import has_bf16, out_of_memory, resolved
 
 AUTO = {"accelerator": "auto", "devices": 1, "strategy": "auto", "precision": "auto"}
 no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
@@ -28,3 +28,16 @@ def test_a_missing_gpu_is_said():
 def test_several_devices_need_a_strategy():
     with pytest.raises(ConfigError, match="4 devices need a strategy"):
         resolved(AUTO | {"accelerator": "cpu", "devices": 4})
+
+
+def test_out_of_memory_names_the_cheapest_changes():
+    config = {
+        "data": {"batch_tokens": 4096, "max_length": 256},
+        "trainer": {"precision": "32-true", "accelerator": "cpu", "devices": 1, "accumulate_grad_batches": 1},
+    }
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**60, dtype=torch.uint8)
+    advice = out_of_memory(caught.value, config)
+    assert advice.exit_code == 71 and "data.batch_tokens=4096, data.max_length=256, precision 32-true" in str(advice)
+    assert "trainer.accumulate_grad_batches=2 (same result), data.max_length=128" in str(advice)
+    assert out_of_memory(ValueError("no"), config) is None

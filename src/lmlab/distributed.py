@@ -19,9 +19,11 @@ import torch
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 
+from lmlab.errors import LmlabError, Stopped
 from lmlab.run_directory import RunDirectory
 
 VARIABLES = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+STOPPED = {143: "SIGTERM", 130: "SIGINT", -signal.SIGTERM: "SIGTERM", -signal.SIGINT: "SIGINT"}  # exit codes of a rank
 GRACE = 10.0  # seconds that a rank has to end by itself once another has failed
 
 
@@ -73,16 +75,34 @@ class RunFolderLauncher(_SubprocessScriptLauncher):
                 time.sleep(GRACE)
                 if not self.procs:
                     return
-                message = f"error: rank {failed[0]} failed ({self.strategy.log(failed[0])}). Its log says why."
+                end = self.failure() or LmlabError("a rank failed")
                 run = RunDirectory(self.strategy.job[0])
-                run.update_manifest(status="failed")
-                (run.path / "error.txt").write_text(message + "\n", encoding="utf-8")
-                print(message, file=sys.__stderr__, flush=True)
+                run.update_manifest(status="preempted" if isinstance(end, Stopped) else "failed")
+                (run.path / "error.txt").write_text(f"{end}\n", encoding="utf-8")
+                print(f"error: {end}", file=sys.__stderr__, flush=True)
                 self.end()
-                os._exit(1)
+                os._exit(end.exit_code)
             if None not in codes:
                 return
             time.sleep(0.5)
+
+    def failure(self, patience: float = 0.0) -> LmlabError | Stopped | None:
+        """What became of the first other rank that has failed, or does so within `patience` seconds."""
+        deadline = time.monotonic() + patience
+        while True:
+            for rank, process in enumerate(self.procs, 1):
+                code, log = process.poll(), str(self.strategy.log(rank))
+                if code in STOPPED:
+                    return Stopped(STOPPED[code])
+                if code is not None and code < 0:
+                    return LmlabError(f"rank {rank} was killed by {signal.Signals(-code).name}", log, "See there")
+                if code:
+                    error = LmlabError(f"rank {rank} failed", log, "Its log says why")
+                    error.exit_code = code
+                    return error
+            if time.monotonic() >= deadline:
+                return None
+            time.sleep(0.1)
 
     def end(self, patience: float = 0.0) -> None:
         """Wait for the other ranks, then kill those that are left."""
@@ -113,15 +133,24 @@ def processes(trainer: Any, n_local: int) -> Iterator[None]:
     """The time in which a job's ranks live: cores are shared out before it, nothing is left of it after."""
     threads, before = torch.get_num_threads(), {name: os.environ.get(name) for name in VARIABLES}
     torch.set_num_threads(max(1, available_cores() // n_local))
-    patience = 0.0
+    launcher, patience = trainer.strategy.launcher, 0.0
     try:
         yield
         patience = 60.0
+    except Stopped:
+        patience = 10.0
+        raise
+    except Exception as error:
+        # when another process dies, this one learns it from a broken connection
+        told = isinstance(error, LmlabError) or not isinstance(launcher, RunFolderLauncher)
+        if end := None if told else launcher.failure(patience=2.0):
+            raise end from error
+        raise
     finally:
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
-        if isinstance(trainer.strategy.launcher, RunFolderLauncher):
-            trainer.strategy.launcher.end(patience)
+        if isinstance(launcher, RunFolderLauncher):
+            launcher.end(patience)
         for name, value in before.items():
             os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)
         torch.set_num_threads(threads)

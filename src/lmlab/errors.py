@@ -37,3 +37,13 @@ class DiskError(LmlabError):
 
 class CheckpointError(LmlabError):
     exit_code = 76
+
+
+class Stopped(BaseException):
+    """The end of a job that was asked to stop; no `except Exception` on its way takes it for a failure."""
+
+    def __init__(self, by: str, resumable: bool = False) -> None:
+        super().__init__(f"stopped by {'Ctrl-C' if by == 'SIGINT' else by}")
+        self.exit_code = 130 if by == "SIGINT" else 143
+        self.resumable = resumable  # a checkpoint of this very step was saved
+        self.run: object = None  # the folder to go on with, once it is known

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import signal
 import tempfile
 import time
 import traceback
@@ -16,17 +15,18 @@ import lightning.pytorch as pl
 import torch
 import wandb
 from hydra.errors import InstantiationException
-from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from omegaconf import DictConfig, OmegaConf
 
-from lmlab import machine
+from lmlab import checkpointing, machine, signals
+from lmlab.callbacks.checkpoints import Checkpoints
+from lmlab.callbacks.stop_when_asked import StopWhenAsked
 from lmlab.check import METADATA, allowed
-from lmlab.checkpointing import ConfigInCheckpoint
 from lmlab.data.corpus import Corpus
 from lmlab.distributed import DDP, processes
-from lmlab.errors import CheckpointError, ConfigError, LmlabError
+from lmlab.errors import CheckpointError, ConfigError, LmlabError, Stopped
 from lmlab.module import LanguageModule
+from lmlab.resuming import checkpoint_to_resume
 from lmlab.run_directory import RunDirectory, command_line, provenance
 from lmlab.terminal import logged, speak
 
@@ -65,17 +65,27 @@ class Experiment:
             settings["strategy"] = DDP(
                 (self.run.path, self.job), self.run.log, cluster_environment=LightningEnvironment()
             )
-        parts = [instantiate(part) for part in self.config["callbacks"].values() if part]
-        callbacks = [part for part in parts if fitting or not isinstance(part, Checkpoint)]
+        callbacks = [instantiate(part) for part in self.config["callbacks"].values() if part]
         loggers = [instantiate(part) for part in self.config["logger"].values() if part] if fitting else []
-        return instantiate(settings | {"_partial_": True})(
-            callbacks=[*callbacks, ConfigInCheckpoint(self.config)] if fitting else callbacks,
+        max_time = settings.pop("max_time", None)
+        if fitting:
+            callbacks.append(StopWhenAsked(max_time))
+            for part in callbacks:
+                if isinstance(part, Checkpoints):
+                    part.config = self.config
+        else:
+            callbacks = [part for part in callbacks if not isinstance(part, Checkpoints)]
+        trainer = instantiate(settings | {"_partial_": True})(
+            callbacks=callbacks,
             logger=loggers,
+            plugins=[checkpointing.WholeCheckpoints()],
             default_root_dir=self.run.path,
             enable_checkpointing=fitting,
             enable_model_summary=False,
             use_distributed_sampler=False,
         )
+        trainer._signal_connector.register_signal_handlers = lambda: None  # they deadlock; ours are set (signals.py)
+        return trainer
 
     @property
     def stage(self) -> str:
@@ -83,26 +93,25 @@ class Experiment:
 
     def load_weights(self, checkpoint: Path) -> None:
         """Put a checkpoint's weights into the module."""
-        if not checkpoint.is_file():
+        if not checkpoint.exists():
             raise CheckpointError("the run has no such checkpoint", str(checkpoint), "Finish its stage=fit first")
-        try:
-            state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-        except Exception as error:
-            reason = str(error).splitlines()[0]
-            raise CheckpointError(f"the checkpoint cannot be read: {reason}", str(checkpoint)) from error
-        self.module.load_state_dict(state)
+        content = checkpointing.load(checkpoint)
+        if differing := checkpointing.differences(content["state_dict"], self.module.state_dict()):
+            then, now = (config.get("model", {}).get("_target_") for config in (content.get("config", {}), self.config))
+            what = f"the checkpoint is of another model ({then}, here {now}): {'; '.join(differing[:3])}"
+            raise CheckpointError(what, str(checkpoint), "Give the model the keys it was trained with")
+        self.module.load_state_dict(content["state_dict"])
 
-    @contextlib.contextmanager
-    def ranks(self) -> Iterator[None]:
-        """The time in which the trainer may run; Lightning's exit after Ctrl-C is a KeyboardInterrupt again."""
-        try:
-            with processes(self.trainer, self.settings["devices"]):
-                yield
-        except SystemExit as ended:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            if self.trainer.interrupted:
-                raise KeyboardInterrupt from ended
-            raise
+    def ranks(self) -> contextlib.AbstractContextManager[None]:
+        """The time in which the trainer may run."""
+        return processes(self.trainer, self.settings["devices"])
+
+    def resume_from(self, checkpoint: Path) -> None:
+        """Let the training stage of all ranks go on from a checkpoint."""
+        self.config = {**self.config, "resume": str(checkpoint)}
+        self.corpus.may_change = self.config["allow_change"]
+        self.job = self.run.path / f".fit.{os.getpid()}.yaml"
+        self.run.write_config(self.config, self.job)
 
     def run_stage(self) -> dict[str, Any] | None:
         return instantiate(self.config["stage"])(self)
@@ -111,15 +120,22 @@ class Experiment:
 def run(config: DictConfig, overrides: Sequence[str], choices: Mapping[str, str]) -> dict[str, Any] | None:
     """Run one stage on rank 0: in a new folder, in a finished run's, or (stage=check) in one that nobody keeps."""
     speak()
+    signals.listen()
     if config.data.get("path"):
         config.data.path = str(Path(config.data.path).expanduser().absolute())  # a later stage may start elsewhere
     machine.resolved(config.trainer)  # what this machine cannot do is told before a folder is made
     match config.stage._target_.rpartition(".")[2]:
+        case "fit" if config.resume:
+            folder = RunDirectory(config.resume)
+            config.run.folder = str(folder.path)
+            with folder.held():
+                return fitted(config, folder, overrides, choices)
         case "fit":
             name = f"{choices['model']}-{choices['data']}"
             folder = RunDirectory.new(config.run.output, name, config.run.id)
             config.run.folder = str(folder.path)
-            return fitted(config, folder, overrides, choices)
+            with folder.held():
+                return fitted(config, folder, overrides, choices)
         case "check":
             with tempfile.TemporaryDirectory() as nowhere:
                 folder = RunDirectory(nowhere)
@@ -132,25 +148,37 @@ def run(config: DictConfig, overrides: Sequence[str], choices: Mapping[str, str]
 def fitted(
     config: DictConfig, folder: RunDirectory, overrides: Sequence[str], choices: Mapping[str, str]
 ) -> dict[str, Any] | None:
-    """The first stage of a run: its folder tells at any time how far it came, and why it ended."""
+    """The training stage of a run: its folder tells at any time how far it came, and why it ended."""
     started = time.monotonic()
 
     def close(status: str) -> None:
         folder.update_manifest(status=status, wall_seconds=round(time.monotonic() - started, 2))
 
-    with logged(folder.log(0)), recorded(folder):
+    with logged(folder.log(0)), recorded(folder, config):
         try:
-            chosen = {group: choice for group, choice in choices.items() if "hydra" not in group}
-            folder.write_overrides(overrides)
-            folder.update_manifest(status="running", seed=config.seed, choices=chosen, **provenance(command_line()))
+            resume, config.resume = config.resume, None
+            if resume:
+                begun = folder.read_manifest().get("resumed", [])
+                folder.update_manifest(status="running", resumed=[*begun, command_line()])
+            else:
+                chosen = {group: choice for group, choice in choices.items() if "hydra" not in group}
+                folder.write_overrides(overrides)
+                folder.write_config(plain(config))  # a job that is killed while it reads its corpus can be resumed
+                folder.update_manifest(status="running", seed=config.seed, choices=chosen, **provenance(command_line()))
             experiment = prepared(config, folder, folder.config)
             experiment.corpus.tokenizer.save(folder.tokenizer)
             folder.update_manifest(corpus=experiment.corpus.summary())
+            if resume and (checkpoint := checkpoint_to_resume(folder)):
+                experiment.resume_from(checkpoint)
             results = experiment.run_stage()
         except BaseException as error:
-            close("preempted" if isinstance(error, KeyboardInterrupt) else "failed")
+            with contextlib.suppress(OSError):
+                close("preempted" if isinstance(error, Stopped | KeyboardInterrupt) else "failed")
+            if isinstance(error, Stopped):
+                error.run = folder.path
             raise
         close("finished")
+        (folder.path / "error.txt").unlink(missing_ok=True)  # of an attempt before
         return results
 
 
@@ -158,7 +186,7 @@ def later(config: DictConfig, folder: RunDirectory, stage: str) -> dict[str, Any
     """A stage on a finished run: its tokenizer is the run's, its config lives as long as the stage."""
     job = folder.path / f".{stage}.{os.getpid()}.yaml"
     config.data.tokenizer.path = str(folder.tokenizer)
-    with logged(folder.log(0)), recorded(folder):
+    with logged(folder.log(0)), recorded(folder, config, f"{stage}.error.txt"):
         try:
             return prepared(config, folder, job).run_stage()
         finally:
@@ -166,14 +194,17 @@ def later(config: DictConfig, folder: RunDirectory, stage: str) -> dict[str, Any
 
 
 @contextlib.contextmanager
-def recorded(folder: RunDirectory) -> Iterator[None]:
+def recorded(folder: RunDirectory, config: DictConfig, file: str = "error.txt") -> Iterator[None]:
     """Leaves the traceback of a failure in the run folder, and closes the W&B run either way."""
     try:
         yield
-    except BaseException as error:
-        record = folder.path / "error.txt"
-        record.write_text(traceback.format_exc(), encoding="utf-8")
-        if isinstance(error, Exception) and not isinstance(error, LmlabError):
+    except Exception as error:
+        record = folder.path / file
+        with contextlib.suppress(OSError):
+            record.write_text(traceback.format_exc(), encoding="utf-8")
+        if advice := machine.out_of_memory(error, config):
+            raise advice from error
+        if not isinstance(error, LmlabError):
             error.add_note(str(record))
         raise
     finally:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from lmlab.errors import ConfigError
+from lmlab.errors import ConfigError, OutOfMemory
 
 CPU_PROCESSES = 2  # what `devices=auto` means for DDP on a machine without accelerators
 
@@ -47,3 +47,22 @@ def keep_freed_memory() -> None:
     if hasattr(libc, "mallopt"):
         for parameter in (-3, -1):  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD of malloc.h
             libc.mallopt(parameter, 2**30)
+
+
+def out_of_memory(error: BaseException, config: Mapping[str, Any]) -> OutOfMemory | None:
+    """What to change where the memory did not suffice; None for any other error."""
+    said = str(error)
+    if not (
+        isinstance(error, MemoryError | torch.OutOfMemoryError)
+        or "not enough memory: you tried" in said
+        or "can't allocate memory" in said
+    ):
+        return None
+    data, trainer = config["data"], config["trainer"]
+    tokens, length = data.get("batch_tokens"), data.get("max_length")
+    return OutOfMemory(
+        f"out of memory with data.batch_tokens={tokens}, data.max_length={length}, precision {trainer['precision']}",
+        f"{trainer['accelerator']} x {trainer['devices']}",
+        f"Cheapest first: trainer.accumulate_grad_batches={2 * trainer['accumulate_grad_batches']} (same result), "
+        f"data.max_length={(length or 2) // 2}, data.batch_tokens={(tokens or 2) // 2}",
+    )

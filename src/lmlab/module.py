@@ -8,6 +8,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 from torch.optim import Optimizer
 
+from lmlab.errors import NotANumber
 from lmlab.nn.network import Network
 from lmlab.nn.noise import noise_of
 from lmlab.optimizers import parameter_groups
@@ -64,6 +65,13 @@ class LanguageModule(LightningModule):
         scale = self.trainer.world_size * self.trainer.accumulate_grad_batches / total[1].clamp(min=1)
         gradients = [p.grad for p in self.parameters() if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients) * scale
+        if not torch.isfinite(total[0] + norm):
+            raise NotANumber(
+                f"loss {float(total[0] / total[1].clamp(min=1)):.4g}, gradient norm {float(norm):.4g} at step "
+                f"{self.trainer.global_step + 1}, learning rate {optimizer.param_groups[1]['lr']:.3g}",
+                "training",
+                "The last checkpoint is from before it; lower optimizer.lr, or find the operation with debug=true",
+            )
         if self.clip_norm is not None:
             scale = scale * (self.clip_norm / (norm + 1e-6)).clamp(max=1.0)
         torch._foreach_mul_(gradients, scale.to(gradients[0].dtype))

@@ -8,13 +8,14 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import yaml
+from filelock import FileLock, Timeout
 
 from lmlab.errors import ConfigError, DiskError
 
@@ -54,6 +55,15 @@ class RunDirectory:
     def log(self, rank: int) -> Path:
         return self.path / ("run.log" if rank == 0 else f"run.rank{rank}.log")
 
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """The time in which no other process may train in this folder; a killed one holds it no longer."""
+        try:
+            with FileLock(self.path / ".lock", timeout=0):
+                yield
+        except Timeout:
+            raise ConfigError("another process is training in this run folder", str(self.path), "Stop it") from None
+
     def write_config(self, config: Mapping[str, Any], file: Path | None = None) -> None:
         replace(file or self.config, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
 
@@ -62,6 +72,9 @@ class RunDirectory:
 
     def write_overrides(self, overrides: Sequence[str]) -> None:
         replace(self.path / "overrides.yaml", yaml.safe_dump(list(overrides), allow_unicode=True))
+
+    def read_manifest(self) -> dict[str, Any]:
+        return read_json(self.manifest)
 
     def update_manifest(self, **facts: Any) -> None:
         replace(self.manifest, json.dumps(read_json(self.manifest) | facts, indent=2, ensure_ascii=False) + "\n")

@@ -60,7 +60,7 @@ def speak() -> None:
     warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated.*")
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
     warnings.filterwarnings("ignore", message=".*recommended to use `self.log.*sync_dist=True.*")  # they are global
-    warnings.filterwarnings("ignore", message="Experiment logs directory .* exists and is not empty.*")
+    warnings.filterwarnings("ignore", message="You.re resuming from a checkpoint that ended before the epoch ended.*")
 
 
 def print_table(title: str, rows: Mapping[str, object]) -> None:

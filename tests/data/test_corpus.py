@@ -148,12 +148,15 @@ def test_without_shares_there_is_no_such_split(reviews, tmp_path):
 def test_position_is_resumed_and_other_data_refused(reviews, tmp_path):
     some = corpus(reviews, tmp_path)
     whole = [batch["rows"].tolist() for batch in some.train_dataloader()]
-    state = {"epoch": 0, "batch": 2, "seed": 1, "batch_tokens": 400, "fingerprint": some.summary()["fingerprint"]}
+    state = {"epoch": 0, "batch": 2, "seed": 1, "data.batch_tokens": 400}
+    state |= {"data.fingerprint": some.stored.fingerprint, "tokenizer.fingerprint": some.tokenizer.fingerprint}
     resumed = corpus(reviews, tmp_path)
     resumed.load_state_dict(state)
     assert [batch["rows"].tolist() for batch in resumed.train_dataloader()] == whole[2:]
-    with pytest.raises(CheckpointError, match=r"batch_tokens: 300 then, 400 now; fingerprint: x then"):
-        resumed.load_state_dict(state | {"batch_tokens": 300, "fingerprint": "x"})
+    with pytest.raises(CheckpointError, match=r"batch_tokens: 300 then, 400 now; data.fingerprint: x then"):
+        resumed.load_state_dict(state | {"data.batch_tokens": 300, "data.fingerprint": "x"})
+    resumed.may_change = ["data"]
+    resumed.load_state_dict(state | {"data.batch_tokens": 300, "data.fingerprint": "x"})
 
 
 class Recorder(LightningModule):

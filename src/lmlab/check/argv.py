@@ -59,9 +59,13 @@ def written_out(override: Override) -> Override:
     """`run=<folder>` is `run.folder=<folder>`; `debug=true` is `debug=default`: Hydra takes no bool for a group."""
     if override.key == "run":
         override = Override("", "run.folder", override.value)
-    if override.key == "run.folder" and override.value and re.search(r"[^\w./~-]", override.value.strip("'\"")):
+    if (
+        override.key in ("run.folder", "resume")
+        and override.value
+        and re.search(r"[^\w./~-]", override.value.strip("'\""))
+    ):
         bare = override.value.strip("'\"").replace("\\", "\\\\").replace("'", "\\'")
-        return Override("", "run.folder", f"'{bare}'")  # Hydra's grammar wants quotes round = , and spaces
+        return Override("", override.key, f"'{bare}'")  # Hydra's grammar wants quotes round = , and spaces
     if override.key == "debug" and override.value in ("true", "false"):
         return Override("", "debug", "default" if override.value == "true" else "null")
     return override
@@ -101,8 +105,8 @@ def could_be_known(override: Override) -> bool:
 
 def inherit(overrides: Sequence[Override]) -> list[str]:
     """The group choices of the finished run, for the groups that the user leaves open."""
-    folder = next((override.value for override in overrides if override.key == "run.folder"), None)
-    if folder in (None, "", "null"):
+    folder = next((override.value for override in overrides if override.key in ("run.folder", "resume")), None)
+    if folder in (None, "", "null", "auto"):
         return []
     typed = {override.key for override in overrides}
     choices = finished_run.choices(folder.strip("'\"").replace("\\'", "'").replace("\\\\", "\\"))

@@ -38,7 +38,10 @@ def composed(
     origin = Origin(typed, choices or {}, run, unresolved)
     refuse_unknown_top(cfg, origin)
     refuse_run_keys(cfg.run, origin)
-    refuse_stage_without_run(str(cfg.stage.get("_target_", "")).rpartition(".")[2], cfg.run.get("folder"))
+    stage = str(cfg.stage.get("_target_", "")).rpartition(".")[2]
+    if cfg.get("resume") and stage != "fit":
+        raise ConfigError(f"resume= goes on with a training, and stage={stage} is none", "command line", "Use run=")
+    refuse_stage_without_run(stage, cfg.run.get("folder"))
     cfg = cfg.copy()
     for key, stand_in in LATER.items():
         if OmegaConf.select(cfg, key, default=stand_in) is None:

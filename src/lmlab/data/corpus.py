@@ -21,7 +21,9 @@ from lmlab.data.ragged import Ragged
 from lmlab.data.rows import Splits
 from lmlab.data.store import StoredRows, tokenized, write_tokens
 from lmlab.errors import CheckpointError, ConfigError, DataError, InputMissing
+from lmlab.names import covered
 from lmlab.ranges import Fraction, NonNegativeInt, PositiveInt, Probability, Seed
+from lmlab.signals import leave_to_parent
 from lmlab.tokenizer import Tokenizer
 
 __all__ = ["Batch", "Corpus"]
@@ -85,6 +87,7 @@ class Corpus(LightningDataModule):
         self.datasets: dict[str, TokenizedRows] = {}
         self._order: BatchOrder | None = None
         self._resume = {"epoch": 0, "batch": 0}
+        self.may_change: Sequence[str] = ()  # dotted names that a resumed training may find changed
 
     # where rows come from: what a subclass may override
 
@@ -238,27 +241,32 @@ class Corpus(LightningDataModule):
     # the position, for exact resumption
 
     def state_dict(self) -> dict[str, Any]:
-        """Where training stands: the epoch, and the global batches of it that are done."""
+        """Where training stands: the epoch, and the global batches of it that are done; an epoch's end is the next's
+        beginning. Each optimizer step takes one global batch, and all epochs have as many of them."""
         assert self.trainer is not None
-        loop = self.trainer.fit_loop
-        epoch = max(loop.epoch_progress.current.ready - 1, 0)
-        micro = loop.epoch_loop.batch_progress.current.processed  # type: ignore[attr-defined]
-        if micro >= min(len(self.order), self.trainer.num_training_batches):  # an epoch's end belongs to the next
-            epoch, micro = epoch + 1, 0
-        return {"epoch": epoch, "batch": micro // self.order.accumulation, **self._identity()}
+        steps = min(len(self.order), int(self.trainer.num_training_batches)) // self.order.accumulation
+        epoch, batch = divmod(self.trainer.global_step, steps)
+        return {"epoch": epoch, "batch": batch, **self._identity()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from there; the same weights may be tested on any other data, but not trained on."""
         if self.trainer and self.trainer.state.fn != TrainerFn.FITTING:
             return
-        changed = {name: (state.get(name), now) for name, now in self._identity().items() if state.get(name) != now}
-        if changed:
-            told = "; ".join(f"{name}: {then} then, {now} now" for name, (then, now) in changed.items())
-            raise CheckpointError(f"the checkpoint was made with other data ({told})", fix="Start a new run")
+        changed = {name: now for name, now in self._identity().items() if state.get(name) != now}
+        if refused := [name for name in changed if not covered(name, self.may_change)]:
+            told = "; ".join(f"{name}: {state.get(name)} then, {changed[name]} now" for name in refused)
+            fix = f"Start a new run, or add allow_change=[{','.join(refused)}]"
+            raise CheckpointError(f"the checkpoint was made with other data ({told})", fix=fix)
         self._resume = {"epoch": state["epoch"], "batch": state["batch"]}
 
     def _identity(self) -> dict[str, Any]:
-        return {"seed": self.seed, "batch_tokens": self.batch_tokens, "fingerprint": self.stored.fingerprint}
+        """What decides which rows a batch holds and what they look like, by the names that `allow_change` takes."""
+        return {
+            "seed": self.seed,
+            "data.batch_tokens": self.batch_tokens,
+            "data.fingerprint": self.stored.fingerprint,
+            "tokenizer.fingerprint": self.tokenizer.fingerprint,
+        }
 
     # loaders
 
@@ -301,6 +309,7 @@ class Corpus(LightningDataModule):
             sampler=order,
             batch_size=None,  # the order yields whole batches of row numbers
             num_workers=self.n_workers,
+            worker_init_fn=leave_to_parent,
             persistent_workers=self.n_workers > 0,
             pin_memory=torch.cuda.is_available(),
             generator=torch.Generator().manual_seed(seed),  # else each epoch's start shifts the dropout

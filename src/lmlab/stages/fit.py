@@ -1,7 +1,6 @@
 """Train, then validate and test the best checkpoint."""
 
 import time
-from pathlib import Path
 
 from lightning.pytorch.loggers import WandbLogger
 
@@ -20,14 +19,11 @@ def fit(experiment: Experiment) -> dict[str, dict[str, float]]:
                 if isinstance(logger, WandbLogger):
                     logger.log_hyperparams(dict(experiment.config))
         started = time.monotonic()
-        trainer.fit(module, datamodule=corpus)
+        trainer.fit(module, datamodule=corpus, ckpt_path=experiment.config.get("resume"))
         results = {"fit": {"fit/seconds": round(time.monotonic() - started, 2), "fit/steps": trainer.global_step}}
         results["fit"] |= numbers(trainer.callback_metrics, "throughput/")
-        best = getattr(trainer.checkpoint_callback, "best_model_path", "")
-        if best:
-            experiment.load_weights(Path(best))
-        elif trainer.checkpoint_callback:  # training ended before its first validation
-            trainer.save_checkpoint(experiment.run.checkpoints / "best.ckpt")
+        if trainer.checkpoint_callback:
+            experiment.load_weights(experiment.run.checkpoints / "best.ckpt")
         for stage, evaluate in (("val", trainer.validate), ("test", trainer.test)):
             evaluate(module, datamodule=corpus, verbose=False)
             results[stage] = numbers(trainer.callback_metrics, f"{stage}/")

@@ -1,0 +1,109 @@
+"""A run to go on with: which one, and whether what was typed now still is that run."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lmlab.check.finished_run import read_config, rebase, run_folder
+from lmlab.errors import ConfigError
+from lmlab.names import covered
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+# what the position, the weights and their moments belong to; a path may change, its content (a fingerprint) may not
+FIXED = ("seed", "data", "tokenizer", "model", "task", "optimizer", "scheduler", "trainer.limit_train_batches")
+FREE = ("data.n_workers", "data.eval_batch_tokens", "data.cache", "data.tokenizer", "data.path", "data.seed")
+OWN: tuple[str, ...] = (
+    "run",
+    "resume",
+    "allow_change",
+    "stage",
+    "cache",
+    "callbacks",
+    "logger",
+    "data.cache",
+    "data.n_workers",
+)  # of the job
+OWN += tuple(f"trainer.{key}" for key in ("max_time", "accelerator", "devices", "num_nodes", "strategy"))
+
+
+def resumed(cfg: "DictConfig", overrides: Sequence[str], typed: Mapping[str, Any]) -> "DictConfig":
+    """The config of the run at `cfg.resume` with what was typed now; `cfg` itself if `auto` finds none.
+
+    Raises ConfigError for a change that the run's checkpoints do not survive.
+    """
+    folder = newest_unfinished(cfg, typed) if cfg.resume == "auto" else run_folder(cfg.resume)
+    if folder is None:
+        cfg.resume = None
+        return cfg
+    then = read_config(str(folder))
+    final = rebase(cfg, then, overrides)
+    with_classes(final, then)
+    final.resume = str(folder)
+    refuse_changes(then, plain(final), list(final.allow_change))
+    return final
+
+
+def refuse_changes(then: Mapping[str, Any], now: Mapping[str, Any], allowed: Sequence[str]) -> None:
+    changed = [
+        (key, before, after)
+        for key, before, after in differences(then, now)
+        if covered(key, FIXED) and not covered(key, (*FREE, *allowed))
+    ]
+    if changed:
+        told = "; ".join(f"{key}: {before!r} then, {after!r} now" for key, before, after in changed[:3])
+        more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+        keys = ",".join(key for key, _, _ in changed[:3])
+        raise ConfigError(
+            f"the run was trained with another config ({told}{more})",
+            "resume",
+            f"Leave it as it was, start a new run, or add allow_change=[{keys}]",
+        )
+
+
+def newest_unfinished(cfg: "DictConfig", choices: Mapping[str, Any]) -> Path | None:
+    """The newest run that did not finish and has the same config."""
+    begun = sorted(Path(cfg.run.output).glob(f"{choices['model']}-{choices['data']}/*/manifest.json"), reverse=True)
+    for manifest in begun:
+        try:
+            status = json.loads(manifest.read_text(encoding="utf-8")).get("status")
+            then = read_config(str(manifest.parent))
+        except (OSError, ValueError, ConfigError):
+            continue
+        if status != "finished" and not any(same_run(then, plain(with_classes(cfg.copy(), then)))):
+            return manifest.parent
+    return None
+
+
+def with_classes(cfg: "DictConfig", then: Mapping[str, Any]) -> "DictConfig":
+    """The classes that a run has found in its rows belong to its config from then on."""
+    if cfg.data.get("classes", ()) is None:
+        cfg.data.classes = then["data"].get("classes")
+    return cfg
+
+
+def same_run(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """The keys by which two configs are not of the same run."""
+    for key, before, after in differences(then, now):
+        folder = isinstance(before, str) and before.startswith(str(then["run"]["folder"]))
+        moved = key == "data.path" and after and str(Path(after).expanduser().absolute()) == before
+        if not (covered(key, OWN) or folder or moved):
+            yield key
+
+
+def differences(then: Any, now: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """(dotted key, value then, value now) wherever two configs differ."""
+    if isinstance(then, Mapping) and isinstance(now, Mapping):
+        for key in dict.fromkeys((*then, *now)):
+            yield from differences(then.get(key), now.get(key), f"{path}.{key}" if path else str(key))
+    elif then != now:
+        yield path, then, now
+
+
+def plain(cfg: "DictConfig") -> dict[str, Any]:
+    from omegaconf import OmegaConf
+
+    config: Any = OmegaConf.to_container(cfg, resolve=True)
+    return config
