@@ -15,13 +15,12 @@ import lightning.pytorch as pl
 import torch
 import wandb
 from hydra.errors import InstantiationException
-from lightning.pytorch.plugins.environments import LightningEnvironment
 from omegaconf import DictConfig, OmegaConf
 
-from lmlab import checkpointing, machine, signals
+from lmlab import checkpointing, launched, machine, signals
 from lmlab.callbacks.checkpoints import Checkpoints
 from lmlab.callbacks.stop_when_asked import StopWhenAsked
-from lmlab.check import METADATA, allowed
+from lmlab.check import METADATA, allowed, is_unfinished
 from lmlab.data.corpus import Corpus
 from lmlab.distributed import DDP, processes
 from lmlab.errors import CheckpointError, ConfigError, LmlabError, Stopped
@@ -60,11 +59,10 @@ class Experiment:
     @cached_property
     def trainer(self) -> pl.Trainer:
         fitting = self.stage == "fit"
-        settings = dict(self.settings)
+        settings = {key: value for key, value in self.settings.items() if key not in METADATA["trainer"]}
         if settings["strategy"] == "ddp":
-            settings["strategy"] = DDP(
-                (self.run.path, self.job), self.run.log, cluster_environment=LightningEnvironment()
-            )
+            environment = launched.cluster(self.config["trainer"]["launcher"])
+            settings["strategy"] = DDP((self.run.path, self.job), self.run.log, cluster_environment=environment)
         callbacks = [instantiate(part) for part in self.config["callbacks"].values() if part]
         loggers = [instantiate(part) for part in self.config["logger"].values() if part] if fitting else []
         max_time = settings.pop("max_time", None)
@@ -114,6 +112,9 @@ class Experiment:
         self.run.write_config(self.config, self.job)
 
     def run_stage(self) -> dict[str, Any] | None:
+        launcher = self.config["trainer"]["launcher"]
+        if launcher and not launched.rank(launcher):
+            launched.announce(launcher, str(self.run.path), str(self.job))
         return instantiate(self.config["stage"])(self)
 
 
@@ -124,6 +125,16 @@ def run(config: DictConfig, overrides: Sequence[str], choices: Mapping[str, str]
     if config.data.get("path"):
         config.data.path = str(Path(config.data.path).expanduser().absolute())  # a later stage may start elsewhere
     machine.resolved(config.trainer)  # what this machine cannot do is told before a folder is made
+    if rank := launched.rank(config.trainer.launcher):
+        path, job = launched.announced(config.trainer.launcher)
+        folder = RunDirectory(path)
+        with logged(folder.log(rank)):
+            return Experiment(folder.read_config(job), folder).run_stage()
+    name = f"{choices['model']}-{choices['data']}"
+    if config.stage._target_.endswith(".fit") and not (config.resume or config.run.id) and (scheduled := launched.job_id()):
+        parent = Path(config.run.output) / name
+        config.run.id, own = launched.own_folder(scheduled, parent, lambda path: is_unfinished(path, config))
+        config.resume = own and str(own)
     match config.stage._target_.rpartition(".")[2]:
         case "fit" if config.resume:
             folder = RunDirectory(config.resume)
@@ -131,7 +142,6 @@ def run(config: DictConfig, overrides: Sequence[str], choices: Mapping[str, str]
             with folder.held():
                 return fitted(config, folder, overrides, choices)
         case "fit":
-            name = f"{choices['model']}-{choices['data']}"
             folder = RunDirectory.new(config.run.output, name, config.run.id)
             config.run.folder = str(folder.path)
             with folder.held():

@@ -9,7 +9,7 @@ from lmlab.check.calls import METADATA
 from lmlab.check.finished_run import read_config, rebase
 from lmlab.check.help_page import help_text
 from lmlab.check.refused import explain
-from lmlab.check.resumption import resumed
+from lmlab.check.resumption import is_unfinished, resumed
 from lmlab.check.signatures import allowed
 from lmlab.check.tree import composed
 from lmlab.check.yaml_files import CONF
@@ -23,6 +23,7 @@ __all__ = [
     "composed",
     "explain",
     "help_text",
+    "is_unfinished",
     "read_config",
     "rebase",
     "resumed",

@@ -14,6 +14,7 @@ METADATA = {  # keys that the checks and the stages read; no constructor sees th
     "data": {"provides"},
     "task": {"needs", "architecture", "monitor", "mode"},
     "model": {"architectures"},
+    "trainer": {"launcher"},
 }
 HYDRA_KEYS = {"_target_", "_partial_", "_convert_", "_recursive_"}
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmlab.check.finished_run import read_config, rebase, run_folder
-from lmlab.errors import ConfigError
+from lmlab.errors import ConfigError, LmlabError
 from lmlab.names import covered
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ OWN: tuple[str, ...] = (
     "data.cache",
     "data.n_workers",
 )  # of the job
-OWN += tuple(f"trainer.{key}" for key in ("max_time", "accelerator", "devices", "num_nodes", "strategy"))
+OWN += tuple(f"trainer.{key}" for key in ("max_time", "accelerator", "devices", "num_nodes", "strategy", "launcher"))
 
 
 def resumed(cfg: "DictConfig", overrides: Sequence[str], typed: Mapping[str, Any]) -> "DictConfig":
@@ -67,14 +67,19 @@ def newest_unfinished(cfg: "DictConfig", choices: Mapping[str, Any]) -> Path | N
     """The newest run that did not finish and has the same config."""
     begun = sorted(Path(cfg.run.output).glob(f"{choices['model']}-{choices['data']}/*/manifest.json"), reverse=True)
     for manifest in begun:
-        try:
-            status = json.loads(manifest.read_text(encoding="utf-8")).get("status")
-            then = read_config(str(manifest.parent))
-        except (OSError, ValueError, ConfigError):
-            continue
-        if status != "finished" and not any(same_run(then, plain(with_classes(cfg.copy(), then)))):
+        if is_unfinished(manifest.parent, cfg):
             return manifest.parent
     return None
+
+
+def is_unfinished(folder: Path, cfg: "DictConfig") -> bool:
+    """Whether a folder holds a run of this config that did not finish."""
+    try:
+        status = json.loads((folder / "manifest.json").read_text(encoding="utf-8")).get("status")
+        then = read_config(str(folder))
+    except (OSError, ValueError, LmlabError):
+        return False
+    return status != "finished" and not any(same_run(then, plain(with_classes(cfg.copy(), then))))
 
 
 def with_classes(cfg: "DictConfig", then: Mapping[str, Any]) -> "DictConfig":
