@@ -21,6 +21,7 @@ from lightning.pytorch.plugins.environments import LightningEnvironment
 from omegaconf import DictConfig, OmegaConf
 
 from lmlab import machine
+from lmlab.callbacks.same_config import SameConfig
 from lmlab.check import METADATA, allowed
 from lmlab.checkpointing import ConfigInCheckpoint
 from lmlab.data.corpus import Corpus
@@ -65,7 +66,8 @@ class Experiment:
             settings["strategy"] = DDP(
                 (self.run.path, self.job), self.run.log, cluster_environment=LightningEnvironment()
             )
-        parts = [instantiate(part) for part in self.config["callbacks"].values() if part]
+        parts = [SameConfig(self.config)]
+        parts += [instantiate(part) for part in self.config["callbacks"].values() if part]
         callbacks = [part for part in parts if fitting or not isinstance(part, Checkpoint)]
         loggers = [instantiate(part) for part in self.config["logger"].values() if part] if fitting else []
         return instantiate(settings | {"_partial_": True})(
@@ -80,6 +82,11 @@ class Experiment:
     @property
     def stage(self) -> str:
         return self.config["stage"]["_target_"].rpartition(".")[2]
+
+    @property
+    def pruned(self) -> bool:
+        """Whether a search has ended this trial early."""
+        return any(getattr(callback, "pruned", False) for callback in vars(self.trainer)["callbacks"])
 
     def load_weights(self, checkpoint: Path) -> None:
         """Put a checkpoint's weights into the module."""
@@ -150,7 +157,7 @@ def fitted(
         except BaseException as error:
             close("preempted" if isinstance(error, KeyboardInterrupt) else "failed")
             raise
-        close("finished")
+        close("pruned" if experiment.stage == "fit" and experiment.pruned else "finished")
         return results
 
 

@@ -10,6 +10,7 @@ from lmlab.check.finished_run import read_config, rebase
 from lmlab.check.help_page import help_text
 from lmlab.check.refused import explain
 from lmlab.check.signatures import allowed
+from lmlab.check.sweep_keys import sweep_keys
 from lmlab.check.tree import composed
 from lmlab.check.yaml_files import CONF
 
@@ -24,4 +25,5 @@ __all__ = [
     "help_text",
     "read_config",
     "rebase",
+    "sweep_keys",
 ]
