@@ -19,7 +19,7 @@ DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errn
 
 def main(arguments: Sequence[str]) -> int:
     """The exit code of the command line `arguments`; with -m that of the first job that failed."""
-    die_with_parent()
+    in_sweep = die_with_parent()
     debug = any(argument in ("debug=true", "debug=default") for argument in arguments)
     try:
         command = check.command_line(arguments)
@@ -28,7 +28,8 @@ def main(arguments: Sequence[str]) -> int:
             return 0
         return composed(command)
     except KeyboardInterrupt:
-        print("error: stopped by Ctrl-C.", file=sys.stderr)
+        if not in_sweep:  # which says so itself
+            print("error: stopped by Ctrl-C.", file=sys.stderr)
         return 130
     except BrokenPipeError:  # `--help | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

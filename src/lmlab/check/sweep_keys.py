@@ -17,9 +17,9 @@ KEYS = {
     "job": "NonNegativeInt | None",
     "n_trials": "PositiveInt",
     "sampler": "str",
-    "sampler_options": "Mapping",
+    "sampler_options": "Mapping | None",
     "pruner": "str | None",
-    "pruner_options": "Mapping",
+    "pruner_options": "Mapping | None",
     "seed": "Seed",
     "space": "Mapping[str, Mapping]",
 }

@@ -79,7 +79,7 @@ class Search:
         return sum(trial.state.is_finished() and INTERRUPTED not in trial.user_attrs for trial in trials)
 
     def sampler(self, number: int) -> optuna.samplers.BaseSampler:
-        name, options = self.settings["sampler"], dict(self.settings["sampler_options"])
+        name, options = self.settings["sampler"], dict(self.settings["sampler_options"] or {})
         kind = one_of(optuna.samplers, optuna.samplers.BaseSampler, name, "sweep.sampler")
         takes = inspect.signature(kind).parameters
         if "search_space" in takes:

@@ -58,7 +58,7 @@ def pick(row: Record, keys: Sequence[str]) -> list[str]:
 def varied(rows: Sequence[Record]) -> list[str]:
     """The keys that differ between jobs, in the order in which they were typed."""
     all_values = [values_of(row) for row in rows]
-    keys = dict.fromkeys(key for values in all_values for key in values)
+    keys = dict.fromkeys(key for values in all_values for key in values if not key.startswith("sweep"))
     return [key for key in keys if len({values.get(key) for values in all_values}) > 1]
 
 
