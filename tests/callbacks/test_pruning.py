@@ -12,15 +12,8 @@ from lmlab import check
 from lmlab.experiment import run
 from lmlab.sweeps import records
 
-DATA = [
-    "data=text_files",
-    "data.path=reviews",
-    "trainer=cpu",
-    "logger=csv",
-    "sweep=optuna",
-    "sweep.name=s",
-    "sweep.job=2",
-]
+TRIAL = ["data=text_files", "data.path=reviews", "trainer=cpu", "logger=csv"]
+TRIAL += ["sweep=optuna", "sweep.name=s", "sweep.job=2"]
 
 
 def study_of_good_trials():
