@@ -16,6 +16,7 @@ KEYS = {
     "on_error": "Literal['continue', 'stop']",
     "job": "NonNegativeInt | None",
     "n_trials": "PositiveInt",
+    "n_parallel": "PositiveInt | None",
     "sampler": "str",
     "sampler_options": "Mapping | None",
     "pruner": "str | None",

@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 from lmlab.sweeps.parent import PARENT
 
 RUN = Path(__file__).resolve().parents[2] / "run.py"
+SWEEP = "LMLAB_SWEEP"  # environment of what a sweep starts: its process
 PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 
@@ -34,12 +35,17 @@ def in_own_process(arguments: Sequence[str], environment: dict[str, str]) -> int
             start_new_session=True,
         )
         told = 0
+        above = os.getppid() if os.environ.get(SWEEP) == str(os.getppid()) else None  # this is a launcher's worker
         while job.poll() is None:
+            if above not in (None, os.getppid()) and not asked:  # the sweep was killed
+                asked.append(signal.SIGTERM)
             for number in asked[told:]:
                 job.send_signal(number)
                 told += 1
             with contextlib.suppress(subprocess.TimeoutExpired):
                 job.wait(0.2)
+    if above not in (None, os.getppid()):
+        os._exit(143)  # nobody waits for the answer of an orphaned worker
     return 128 + (asked[0] if asked else -job.returncode) if asked or job.returncode < 0 else job.returncode
 
 

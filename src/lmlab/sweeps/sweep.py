@@ -3,20 +3,25 @@
 import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from filelock import FileLock, Timeout
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from lmlab import check
+from lmlab.check.nearest import nearest
+from lmlab.check.unknown_key import keys
+from lmlab.check.yaml_files import groups
 from lmlab.errors import ConfigError
 from lmlab.sweeps import records, table
 from lmlab.sweeps.jobs import JobsFailed, parallel
+from lmlab.sweeps.processes import SWEEP
 
-NOT_THE_SEARCH = {"name", "job", "on_error", "n_trials"}  # keys of `sweep` that a repeated command may change
+NOT_THE_SEARCH = {"name", "job", "on_error", "n_trials", "n_parallel"}  # a repeated command may change these
 
 
 @contextlib.contextmanager
@@ -33,6 +38,7 @@ def concluded(config: DictConfig, name: str) -> Iterator[Path]:
         raise ConfigError(
             "this sweep is running already", str(folder), "Wait for it, or choose a sweep.name="
         ) from None
+    os.environ[SWEEP] = str(os.getpid())
     before = {record["job"] for record in records.read(folder)}
     try:
         yield folder
@@ -50,14 +56,28 @@ def search(config: DictConfig, arguments: Sequence[str], launch: Callable[..., A
     from lmlab.sweeps.search import Search
     from lmlab.sweeps.space import search_space
 
+    if config.stage._target_.rpartition(".")[2] != "fit":
+        raise ConfigError("a search compares trainings", "stage", "Use stage=fit")
     settings: Any = OmegaConf.to_container(config.sweep, resolve=True)
+    n_parallel = settings["n_parallel"] or parallel(config.hydra.launcher)
     space, fixed = search_space(settings["space"], OverridesParser.create().parse_overrides(list(arguments)))
+    refuse_unknown(space, config)
     with concluded(config, settings["name"] or name_of(config, settings, arguments)) as folder:
 
         def launch_all(batch: list[list[str]]) -> None:
             launch([[*overrides, f"sweep.name={folder.name}"] for overrides in batch], initial_job_idx=0)
 
-        Search(folder, settings, space, config.task.mode).run(fixed, launch_all, parallel(config.hydra.launcher))
+        Search(folder, settings, space, config.task.mode).run(fixed, launch_all, n_parallel)
+
+
+def refuse_unknown(space: Iterable[str], config: DictConfig) -> None:
+    """Raises ConfigError for a key of the space that is neither in the config nor a group."""
+    known = dict(keys(cast(dict[str, Any], OmegaConf.to_container(config))))
+    for key in space:
+        if not key.startswith("+") and key not in known and key not in groups():
+            guess = nearest(key, known)
+            fix = f"Did you mean {guess}?" if guess else ""
+            raise ConfigError(f"unknown key {key}", "sweep.space", fix)
 
 
 def name_of(config: DictConfig, settings: dict[str, Any], arguments: Sequence[str]) -> str:
