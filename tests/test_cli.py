@@ -84,3 +84,19 @@ def test_a_traceback_only_when_asked(tmp_path):
 def test_a_secret_is_refused_unseen(tmp_path):
     done = lmlab("logger.wandb.api_key=s3cr3t", cwd=tmp_path, check=False)
     assert done.returncode == 2 and "WANDB_API_KEY" in one_line(done) and "s3cr3t" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["sweep=optuna"], "Add -m"),
+        (["-m", "sweep=optuna", "stage=check"], "Use stage=fit"),
+        (["-m", "sweep=optuna", "optimizer.lr=0.1", "optimizer.weight_decay=0.1"], "nothing is left to search"),
+        (["-m", "sweep=optuna", "sweep.sampler=TPSampler"], "Did you mean TPESampler?"),
+        (["-m", "sweep.n_trials=3"], "Add sweep=optuna"),
+    ],
+)
+def test_a_search_that_cannot_be_is_answered_before_its_first_trial(arguments, said, tmp_path):
+    done = lmlab(*arguments, cwd=tmp_path, check=False)
+    assert done.returncode == 2 and said in one_line(done)
+    assert not list(tmp_path.rglob("study.db"))

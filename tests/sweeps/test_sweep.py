@@ -12,7 +12,9 @@ import yaml
 
 from jobs import ROOT, TINY, lmlab, write_reviews
 from lmlab import check
+from lmlab.errors import ConfigError
 from lmlab.sweeps.processes import own_share, part
+from lmlab.sweeps.sweep import refuse_unknown
 from test_configs import compose
 
 SEARCH = ["-m", "sweep=optuna", "trainer=cpu", "logger=csv", "data=text_files", "data.path=reviews"]
@@ -78,6 +80,13 @@ def test_jobs_share_a_machine_without_overlap(tmp_path, monkeypatch):
         assert {first["CUDA_VISIBLE_DEVICES"], second["CUDA_VISIBLE_DEVICES"]} == {"0,1", "2,3"}
     assert part([0, 1, 2, 3, 4], 1, 2) == [2, 3]
     assert [part(["a"], share, 3) for share in range(3)] == [["a"]] * 3 and part([], 0, 2) == []
+
+
+def test_a_space_names_what_there_is():
+    config = compose()
+    refuse_unknown(["optimizer", "task.dropout", "+trainer.gradient_clip_val"], config)
+    with pytest.raises(ConfigError, match="Did you mean task.dropout?"):
+        refuse_unknown(["task.dropuot"], config)
 
 
 def test_the_sweep_of_w_and_b_is_a_command_of_ours():

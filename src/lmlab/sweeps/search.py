@@ -117,5 +117,5 @@ def one_of(module: Any, base: type, name: str, place: str) -> type:
 def made(kind: type, options: Mapping[str, Any], place: str) -> Any:
     try:
         return kind(**options)
-    except (TypeError, ValueError) as error:
+    except (ImportError, TypeError, ValueError) as error:
         raise ConfigError(f"{place}: {error}") from None

@@ -19,7 +19,7 @@ from lmlab.check.yaml_files import groups
 from lmlab.errors import ConfigError
 from lmlab.sweeps import records, table
 from lmlab.sweeps.jobs import JobsFailed, parallel
-from lmlab.sweeps.processes import SWEEP
+from lmlab.sweeps.processes import RUN, SWEEP
 
 NOT_THE_SEARCH = {"name", "job", "on_error", "n_trials", "n_parallel"}  # a repeated command may change these
 
@@ -38,7 +38,8 @@ def concluded(config: DictConfig, name: str) -> Iterator[Path]:
         raise ConfigError(
             "this sweep is running already", str(folder), "Wait for it, or choose a sweep.name="
         ) from None
-    os.environ[SWEEP] = str(os.getpid())
+    path = os.pathsep.join(filter(None, (str(RUN.parent), os.environ.get("PYTHONPATH"))))
+    os.environ |= {SWEEP: str(os.getpid()), "PYTHONPATH": path}  # a launcher's workers find this package, and us
     before = {record["job"] for record in records.read(folder)}
     try:
         yield folder
