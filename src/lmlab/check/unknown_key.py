@@ -21,7 +21,9 @@ def unknown_key(override: Override, overrides: Sequence[Override]) -> ConfigErro
     if takes is not None and leaf in takes.annotations:
         fix = f"{target} takes it: write +{override.key}={override.value}"
         return ConfigError(f"{override.key} is not in the config", "command line", fix)
-    if having := [name for name in groups()["sweep"] if parent == "sweep" and leaf in option("sweep", name)["sweep"]]:
+    if having := [
+        name for name in groups()["sweep"] if parent == "sweep" and leaf in option("sweep", name).get("sweep", {})
+    ]:
         return ConfigError(f"{override.key} belongs to a search", "command line", f"Add sweep={having[0]}")
     top = {group for group in groups() if "/" not in group} | top_level_keys()
     same_name = [key for key, value in known.items() if key.endswith(f".{leaf}") and "${" not in str(value)]
