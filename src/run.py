@@ -12,12 +12,14 @@ from collections.abc import Sequence
 
 from lmlab import check
 from lmlab.errors import DiskError, LmlabError, Stopped
+from lmlab.sweeps.parent import die_with_parent
 
 DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 
 
 def main(arguments: Sequence[str]) -> int:
     """The exit code of the command line `arguments`; with -m that of the first job that failed."""
+    in_sweep = die_with_parent()
     debug = any(argument in ("debug=true", "debug=default") for argument in arguments)
     try:
         command = check.command_line(arguments)
@@ -26,7 +28,8 @@ def main(arguments: Sequence[str]) -> int:
             return 0
         return composed(command)
     except KeyboardInterrupt:
-        print("error: stopped by Ctrl-C.", file=sys.stderr)
+        if not in_sweep:  # which says so itself
+            print("error: stopped by Ctrl-C.", file=sys.stderr)
         return 130
     except Stopped as stopped:
         fix = f" Go on with resume={stopped.run}" if stopped.run else ""
@@ -40,7 +43,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def composed(command: check.Command) -> int:
-    """Lets Hydra compose each job's config and call it; returns the first exit code that is not 0."""
+    """Lets Hydra compose each job's config and call it; a sweep calls this program again for each of its jobs."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions arrive here as they are
     gc.disable()  # until the config is checked: all that composing makes stays alive
     import hydra
@@ -50,32 +53,37 @@ def composed(command: check.Command) -> int:
     from omegaconf import DictConfig, OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
+    from lmlab.sweeps import jobs
+
     # Hydra composes everything a second time to read hydra.mode, which nothing here sets
     Hydra.get_mode = lambda self, config_name, overrides: None
     codes = []
 
-    def job(cfg: DictConfig) -> None:
+    def job(cfg: DictConfig) -> float | None:
         state = HydraConfig.get()
         composed_from = OmegaConf.to_container(state.overrides, resolve=False)["task"]
         overrides = [override for override in composed_from if override not in command.inherited]
         if state.mode.name == "MULTIRUN":
-            print(f"job {state.job.num}: {' '.join(overrides)}", file=sys.stderr)
+            return jobs.start(cfg, state, [*command.flags, *overrides])
         try:
-            one_run(cfg, overrides, dict(state.runtime.choices))
+            return one_run(cfg, overrides, dict(state.runtime.choices))
         except Exception as error:
             codes.append(report(error, command.debug))
+        return None
 
     sys.argv[1:] = command.argv
     try:
         hydra.main(version_base="1.3", config_path=str(check.CONF), config_name="config")(job)()
+    except jobs.JobsFailed as failed:
+        return failed.exit_code
     except (HydraException, OmegaConfBaseException) as error:
         raise check.explain(error, command.overrides) from error
     return next(iter(codes), 0)
 
 
-def one_run(cfg, overrides: list[str], choices: dict[str, str]) -> None:
-    """One job: its config checked, on top of a finished run's if one is given, then its stage."""
-    folder = cfg.run.folder
+def one_run(cfg, overrides: list[str], choices: dict[str, str]) -> float | None:
+    """One job: its config checked, on top of a run's if one is given, then its stage. Its objective."""
+    folder, sweep = cfg.run.folder, cfg.sweep
     if cfg.resume is not None:
         cfg = check.resumed(cfg, overrides, choices)
         folder = cfg.resume
@@ -84,8 +92,16 @@ def one_run(cfg, overrides: list[str], choices: dict[str, str]) -> None:
     check.composed(cfg, overrides, choices, folder)
     gc.enable()
     from lmlab.experiment import run
+    from lmlab.sweeps import records
 
-    run(cfg, overrides, choices)
+    objective = None
+    try:
+        objective = records.objective(run(cfg, overrides, choices), cfg.task.monitor)
+    finally:
+        if sweep.job is not None:
+            folder = records.sweep_folder(cfg.run.output, sweep.name)
+            records.update(folder, sweep.job, run=cfg.run.folder, objective=objective)
+    return objective
 
 
 def report(error: Exception, debug: bool) -> int:

@@ -61,7 +61,15 @@ def test_a_sweep_is_refused_before_its_first_job(tmp_path):
 def test_a_sweep_answers_each_job_and_fails_as_a_whole(tmp_path):
     done = lmlab("-m", "seed=-1,-2", cwd=tmp_path, check=False)
     assert done.returncode == 2 and done.stderr.count("error: seed: whole number from 0 to 4294967295 expected") == 2
-    assert {path.name for path in tmp_path.rglob("*") if path.is_file()} == {"multirun.yaml"}
+    assert [path.name for path in (tmp_path / "outputs").iterdir()] == ["sweeps"]
+    (table,) = tmp_path.glob("outputs/sweeps/*/sweep.csv")
+    assert table.read_text().count(",failed,2,") == 2
+
+
+def test_a_sweep_may_stop_at_its_first_failure(tmp_path):
+    done = lmlab("-m", "seed=-1,-2", "sweep.on_error=stop", "sweep.name=short", cwd=tmp_path, check=False)
+    assert done.returncode == 2 and done.stderr.count("error: ") == 1
+    assert len((tmp_path / "outputs/sweeps/short/sweep.csv").read_text().splitlines()) == 2
 
 
 def test_a_traceback_only_when_asked(tmp_path):
@@ -76,3 +84,19 @@ def test_a_traceback_only_when_asked(tmp_path):
 def test_a_secret_is_refused_unseen(tmp_path):
     done = lmlab("logger.wandb.api_key=s3cr3t", cwd=tmp_path, check=False)
     assert done.returncode == 2 and "WANDB_API_KEY" in one_line(done) and "s3cr3t" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["sweep=optuna"], "Add -m"),
+        (["-m", "sweep=optuna", "stage=check"], "Use stage=fit"),
+        (["-m", "sweep=optuna", "optimizer.lr=0.1", "optimizer.weight_decay=0.1"], "nothing is left to search"),
+        (["-m", "sweep=optuna", "sweep.sampler=TPSampler"], "Did you mean TPESampler?"),
+        (["-m", "sweep.n_trials=3"], "Add sweep=optuna"),
+    ],
+)
+def test_a_search_that_cannot_be_is_answered_before_its_first_trial(arguments, said, tmp_path):
+    done = lmlab(*arguments, cwd=tmp_path, check=False)
+    assert done.returncode == 2 and said in one_line(done)
+    assert not list(tmp_path.rglob("study.db"))

@@ -13,18 +13,8 @@ LAYERS = [
     {"tasks", "data", "generate", "optimizers", "evaluation"},
     {"module", "callbacks"},
     {"models"},
-    {
-        "experiment",
-        "check",
-        "run_directory",
-        "checkpointing",
-        "resuming",
-        "stages",
-        "worker",
-        "distributed",
-        "machine",
-        "terminal",
-    },
+    {"experiment", "check", "run_directory", "checkpointing", "resuming", "stages", "sweeps", "worker"}
+    | {"distributed", "machine", "terminal", "launched"},
 ]
 TOP = len(LAYERS) - 1
 LAYER = {part: layer for layer, parts in enumerate(LAYERS) for part in parts} | {"run": TOP}

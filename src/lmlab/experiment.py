@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from lmlab import checkpointing, launched, machine, signals
 from lmlab.callbacks.checkpoints import Checkpoints
+from lmlab.callbacks.same_config import SameConfig
 from lmlab.callbacks.stop_when_asked import StopWhenAsked
 from lmlab.check import METADATA, allowed, is_unfinished
 from lmlab.data.corpus import Corpus
@@ -63,7 +64,8 @@ class Experiment:
         if settings["strategy"] == "ddp":
             environment = launched.cluster(self.config["trainer"]["launcher"])
             settings["strategy"] = DDP((self.run.path, self.job), self.run.log, cluster_environment=environment)
-        callbacks = [instantiate(part) for part in self.config["callbacks"].values() if part]
+        callbacks: list[Any] = [SameConfig(self.config)]
+        callbacks += [instantiate(part) for part in self.config["callbacks"].values() if part]
         loggers = [instantiate(part) for part in self.config["logger"].values() if part] if fitting else []
         max_time = settings.pop("max_time", None)
         if fitting:
@@ -88,6 +90,11 @@ class Experiment:
     @property
     def stage(self) -> str:
         return self.config["stage"]["_target_"].rpartition(".")[2]
+
+    @property
+    def pruned(self) -> bool:
+        """Whether a search has ended this trial early."""
+        return any(getattr(callback, "pruned", False) for callback in vars(self.trainer)["callbacks"])
 
     def load_weights(self, checkpoint: Path) -> None:
         """Put a checkpoint's weights into the module."""
@@ -131,7 +138,11 @@ def run(config: DictConfig, overrides: Sequence[str], choices: Mapping[str, str]
         with logged(folder.log(rank)):
             return Experiment(folder.read_config(job), folder).run_stage()
     name = f"{choices['model']}-{choices['data']}"
-    if config.stage._target_.endswith(".fit") and not (config.resume or config.run.id) and (scheduled := launched.job_id()):
+    if (
+        config.stage._target_.endswith(".fit")
+        and not (config.resume or config.run.id)
+        and (scheduled := launched.job_id())
+    ):
         parent = Path(config.run.output) / name
         config.run.id, own = launched.own_folder(scheduled, parent, lambda path: is_unfinished(path, config))
         config.resume = own and str(own)
@@ -187,7 +198,7 @@ def fitted(
             if isinstance(error, Stopped):
                 error.run = folder.path
             raise
-        close("finished")
+        close("pruned" if experiment.stage == "fit" and experiment.pruned else "finished")
         (folder.path / "error.txt").unlink(missing_ok=True)  # of an attempt before
         return results
 

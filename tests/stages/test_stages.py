@@ -120,4 +120,5 @@ def test_a_sweep_makes_a_finished_run_of_each_job(tmp_path):
     assert len(runs) == 2 and len(list(tmp_path.glob("outputs/transformer-text_files/*"))) == 2
     manifests = [json.loads((run / "manifest.json").read_text()) for run in runs]
     assert [m["status"] for m in manifests] == ["finished"] * 2 and {m["seed"] for m in manifests} == {1, 2}
+    assert all("as on rank 0" in (run / "run.rank1.log").read_text() for run in runs)
     assert all(len(list(run.glob("wandb/offline-run-*/run-*.wandb"))) == 1 for run in runs)

@@ -11,6 +11,7 @@ from lmlab.check.help_page import help_text
 from lmlab.check.refused import explain
 from lmlab.check.resumption import is_unfinished, resumed
 from lmlab.check.signatures import allowed
+from lmlab.check.sweep_keys import sweep_keys
 from lmlab.check.tree import composed
 from lmlab.check.yaml_files import CONF
 
@@ -27,4 +28,5 @@ __all__ = [
     "read_config",
     "rebase",
     "resumed",
+    "sweep_keys",
 ]

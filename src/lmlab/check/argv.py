@@ -14,6 +14,7 @@ from lmlab.check.yaml_files import groups, written_somewhere
 from lmlab.errors import ConfigError
 
 OTHER_CONF = {"--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn"}
+MULTIRUN = {"-m", "--multirun"}
 TAKES_VALUE = OTHER_CONF | {"--cfg", "-c", "--package", "-p", "--info", "-i", "--experimental-rerun"}
 
 
@@ -26,6 +27,7 @@ class Command:
     inherited: list[str]
     debug: bool
     help: bool
+    flags: list[str]
 
 
 def command_line(arguments: Sequence[str]) -> Command:
@@ -39,19 +41,21 @@ def command_line(arguments: Sequence[str]) -> Command:
     for override in overrides:
         refuse_secret(override.key, override.value, lambda: "command line")
     refuse_twice(overrides)
+    refuse_search_of_one(overrides, bool(MULTIRUN & set(flags)))
     inherited = inherit(overrides)
     if not any(flag.partition("=")[0] in OTHER_CONF for flag in flags):
         for override in overrides:
             refuse_unknown_option(override)
             if not could_be_known(override):
                 raise unknown_key(override, [*map(parse, inherited), *overrides])
-        refuse_misfits([*map(parse, inherited), *overrides], sweep=bool({"-m", "--multirun"} & set(flags)))
+        refuse_misfits([*map(parse, inherited), *overrides], sweep=bool(MULTIRUN & set(flags)))
     return Command(
         argv=[*flags, *inherited, *map(str, overrides)],
         overrides=overrides,
         inherited=inherited,
         debug=any(override.key == "debug" and override.value not in ("null", "") for override in overrides),
         help=bool({"--help", "-h"} & set(flags)),
+        flags=[flag for flag in flags if flag not in MULTIRUN],
     )
 
 
@@ -80,6 +84,13 @@ def refuse_twice(overrides: Sequence[Override]) -> None:
                 "command line",
                 f"Remove {first} or {override}",
             )
+
+
+def refuse_search_of_one(overrides: Sequence[Override], multirun: bool) -> None:
+    """`sweep=` without -m would train once and search nothing; a job of a sweep is told which one it is."""
+    typed = {override.key: override.value for override in overrides}
+    if typed.get("sweep", "null") != "null" and not multirun and "sweep.job" not in typed:
+        raise ConfigError(f"sweep={typed['sweep']} is a search of many runs", "command line", "Add -m")
 
 
 def refuse_unknown_option(override: Override) -> None:

@@ -1,7 +1,6 @@
 """A composed config from top to bottom: what no run could be made of is refused."""
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -11,14 +10,15 @@ from lmlab.check.nearest import did_you_mean
 from lmlab.check.origin import Origin
 from lmlab.check.outline import outline
 from lmlab.check.pairs import refuse_pair
+from lmlab.check.run_name import refuse_name
 from lmlab.check.secret import refuse_secret
+from lmlab.check.sweep_keys import sweep_keys
 from lmlab.check.yaml_files import LAYERED, top_level_keys
 from lmlab.errors import ConfigError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 FIRST_STAGES = ("fit", "check")  # they begin a run; all others work on one
 # null until a run is made (its folder) or its corpus is read (the names of the classes); others refer to them before
 LATER = {"run.folder": "outputs", "data.classes": ["negative", "positive"]}
@@ -47,6 +47,7 @@ def composed(
         if OmegaConf.select(cfg, key, default=stand_in) is None:
             OmegaConf.update(cfg, key, stand_in)
     config = plain(cfg, origin)
+    sweep_keys(config.get("sweep") or {}, origin)
     walk(config, (), origin)
     refuse_pair(config)
 
@@ -81,9 +82,8 @@ def refuse_run_keys(run: Mapping[str, Any], origin: Origin) -> None:
     for key, value in run.items():
         if key not in known:
             raise ConfigError(f"unknown key run.{key}", origin(("run", key)), did_you_mean(key, known))
-        if key == "id" and value is not None and (not NAME.fullmatch(str(value)) or set(str(value)) == {"."}):
-            fix = "Use letters, digits, dot, dash and underscore, at most 64"
-            raise ConfigError(f"run.id: a name expected, got {str(value)!r}", origin(("run", key)), fix)
+        if key == "id" and value is not None:
+            refuse_name("run.id", value, origin(("run", key)))
         if value == "" or (value is None and key == "output"):
             raise ConfigError(f"run.{key}: a folder expected, got nothing", origin(("run", key)), "Name one")
 

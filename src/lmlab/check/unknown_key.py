@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from lmlab.check.nearest import nearest
-from lmlab.check.outline import outline
+from lmlab.check.outline import option, outline
 from lmlab.check.override import Override
 from lmlab.check.signatures import Signature, signature
 from lmlab.check.values import annotation, in_words
@@ -21,6 +21,10 @@ def unknown_key(override: Override, overrides: Sequence[Override]) -> ConfigErro
     if takes is not None and leaf in takes.annotations:
         fix = f"{target} takes it: write +{override.key}={override.value}"
         return ConfigError(f"{override.key} is not in the config", "command line", fix)
+    if having := [
+        name for name in groups()["sweep"] if parent == "sweep" and leaf in option("sweep", name).get("sweep", {})
+    ]:
+        return ConfigError(f"{override.key} belongs to a search", "command line", f"Add sweep={having[0]}")
     top = {group for group in groups() if "/" not in group} | top_level_keys()
     same_name = [key for key, value in known.items() if key.endswith(f".{leaf}") and "${" not in str(value)]
     guess = nearest(override.key, same_name, cutoff=0) or nearest(override.key, known if parent else top, cutoff=0.7)

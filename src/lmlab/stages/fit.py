@@ -24,7 +24,10 @@ def fit(experiment: Experiment) -> dict[str, dict[str, float]]:
         results["fit"] |= numbers(trainer.callback_metrics, "throughput/")
         if trainer.checkpoint_callback:
             experiment.load_weights(experiment.run.checkpoints / "best.ckpt")
-        for stage, evaluate in (("val", trainer.validate), ("test", trainer.test)):
+        if experiment.pruned:  # its last validation is all that a search needs of it
+            results["val"] = numbers(trainer.callback_metrics, "val/")
+        evaluations = () if experiment.pruned else (("val", trainer.validate), ("test", trainer.test))
+        for stage, evaluate in evaluations:
             evaluate(module, datamodule=corpus, verbose=False)
             results[stage] = numbers(trainer.callback_metrics, f"{stage}/")
         if trainer.is_global_zero:

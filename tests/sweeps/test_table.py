@@ -1,0 +1,82 @@
+"""The table of a sweep and its plots, from records on disk; neither needs torch."""
+
+import csv
+import subprocess
+import sys
+
+import pytest
+
+from jobs import ROOT
+from lmlab.sweeps import records, table
+from lmlab.sweeps.plots import importances, placed
+
+
+def sweep_of(folder, n=6):
+    for job in range(n):
+        overrides = [
+            "seed=1",
+            "sweep=optuna",
+            f"sweep.n_trials={job}",
+            f"optimizer.lr={10.0**-job}",
+            f"c={'ab'[job % 2]}",
+        ]
+        facts = {
+            "status": "finished",
+            "exit_code": 0,
+            "objective": 0.5 + job / 100,
+            "seconds": 1.5,
+            "run": f"runs/{job}",
+        }
+        records.update(folder, job, overrides=overrides, **facts)
+    records.update(folder, 0, status="failed", exit_code=70, objective=None)
+    records.update(folder, n - 1, status="pruned")
+
+
+def test_the_best_job_comes_first_and_the_failed_one_last(tmp_path, capsys):
+    sweep_of(tmp_path)
+    table.conclude(tmp_path, "val/accuracy", "max")
+    with (tmp_path / "sweep.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["job"] for row in rows] == ["4", "3", "2", "1", "5", "0"]
+    assert rows[0] | {"overrides": ""} == {
+        **{"job": "4", "status": "finished", "exit_code": "0", "objective": "0.54", "seconds": "1.5", "run": "runs/4"},
+        **{"optimizer.lr": "0.0001", "c": "a", "overrides": ""},
+    }
+    assert rows[-1]["exit_code"] == "70" and "seed=1" in rows[-1]["overrides"]
+    plots = {path.name for path in (tmp_path / "plots").iterdir()}
+    assert plots == {"objective.png", "parallel_coordinates.png", "importance.png"}
+    assert "val/accuracy" in capsys.readouterr().out
+
+
+def test_a_loss_is_best_when_low(tmp_path):
+    sweep_of(tmp_path)
+    assert [row["job"] for row in table.by_objective(records.read(tmp_path), "min")] == [1, 2, 3, 4, 5, 0]
+
+
+def test_importance_finds_the_parameter_that_decides():
+    rows = [
+        {"overrides": [f"x={x}", f"y={y}"], "status": "finished", "objective": float(x)}
+        for x in range(8)
+        for y in range(4)
+    ]
+    shares = importances(rows, ["x", "y"], "max")
+    assert shares["x"] > 0.9
+    assert importances(rows[:3], ["x", "y"], "max") == {}
+
+
+def test_wide_numbers_are_placed_by_their_logarithm_and_names_in_order():
+    assert placed(["1e-4", "1e-3", "1e-2"])[0].tolist() == pytest.approx([0, 0.5, 1])
+    assert placed(["1", "2", "3"])[0].tolist() == pytest.approx([0, 0.5, 1])
+    assert placed(["b", "a", "b"])[0].tolist() == [1, 0, 1]
+
+
+def test_the_objective_is_the_monitored_number_of_the_stage():
+    results = {"fit": {"fit/seconds": 1.0}, "val": {"val/accuracy": 0.8}, "test": {"test/accuracy": 0.7}}
+    assert records.objective(results, "val/accuracy") == 0.8
+    assert records.objective({"test": {"test/accuracy": 0.7}}, "val/accuracy") == 0.7
+    assert records.objective(None, "val/accuracy") is None
+
+
+def test_no_torch_is_needed():
+    code = "import sys, lmlab.sweeps.table, lmlab.sweeps.plots, lmlab.sweeps.sweep; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT / "src").returncode == 0
