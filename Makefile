@@ -10,7 +10,7 @@ demo: .venv/installed ## train a Transformer on real IMDb reviews on two process
 	$(BIN)/python src/run.py model=transformer data=imdb trainer=ddp
 
 test: .venv/tested ## install what the tests need and pass them
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 slow: .venv/tested ## the long proofs
 	$(BIN)/python -m pytest -m slow

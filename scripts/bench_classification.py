@@ -85,7 +85,7 @@ def experiment(arguments: argparse.Namespace, folder: str):
     """The job that `src/run.py` would run with these overrides, in `folder`."""
     from hydra import compose, initialize_config_dir
 
-    from lmlab.experiment import prepared
+    from lmlab.job import prepared
     from lmlab.run_directory import RunDirectory
 
     steps = arguments.steps + arguments.warmup

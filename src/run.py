@@ -91,7 +91,7 @@ def one_run(cfg, overrides: list[str], choices: dict[str, str]) -> float | None:
         cfg = check.rebase(cfg, check.read_config(folder), overrides)
     check.composed(cfg, overrides, choices, folder)
     gc.enable()
-    from lmlab.experiment import run
+    from lmlab.job import run
     from lmlab.sweeps import records
 
     objective = None

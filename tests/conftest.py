@@ -11,6 +11,8 @@ install_import_hook(["lmlab.nn", "lmlab.models", "lmlab.tasks"], "beartype.beart
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
+torch.set_num_threads(1)  # two test processes, two cores
+
 
 @pytest.fixture(autouse=True)
 def seeded():

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+PLANTED = {"WANDB_API_KEY": "c0ffee" * 6 + "cafe", "HF_TOKEN": "hf_PlantedPlantedPlanted"}  # no run may keep them
 ROOT = Path(__file__).resolve().parents[1]
 GOOD = [
     "a wonderful warm film",
@@ -50,7 +51,7 @@ def write_reviews(folder: Path, n: int = 10, classes: tuple[str, ...] = ("negati
 def lmlab(*arguments: str, cwd: Path, check: bool = True, **options) -> subprocess.CompletedProcess:
     """`python src/run.py ...` in a process of its own."""
     command = [sys.executable, str(ROOT / "src" / "run.py"), *map(str, arguments)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    environment = os.environ | PLANTED | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=environment, timeout=180, **options)
     assert not check or done.returncode == 0, done.stderr[-3000:]
     return done

@@ -246,6 +246,37 @@ def test_a_later_stage_changes_what_is_typed_and_nothing_else(finished):
     check.composed(final, typed, {}, str(finished))
 
 
+def test_a_resumed_run_refuses_what_its_checkpoints_do_not_survive(finished):
+    def resumed(*typed):
+        return check.resumed(compose("data=rotten_tomatoes", f"resume={finished}", *typed), typed, {})
+
+    final = resumed("trainer=ddp", "trainer.max_epochs=9", "data.n_workers=2")
+    assert final.resume == str(finished) and final.trainer.max_epochs == 9 and final.data.max_length == 77
+    with pytest.raises(ConfigError, match=r"\(data.max_length: 77 then, 78 now; seed: 7 then, 8 now\)"):
+        resumed("seed=8", "data.max_length=78")
+    with pytest.raises(ConfigError, match=r"data.max_length: 77 then, 78 now\) .*allow_change=\[data.max_length\]"):
+        resumed("data.max_length=78", "allow_change=[seed]")
+    assert resumed("seed=8", "data.max_length=78", "allow_change=[seed,data]").seed == 8
+    with pytest.raises(ConfigError, match=r"Write allow_change=\[seed\]"):
+        resumed("allow_change=seed")
+
+
+def test_auto_finds_the_newest_unfinished_run_of_the_same_config(finished):
+    output = finished.parent / "outputs"
+    for name, status in (("1", "preempted"), ("2", "failed"), ("3", "finished")):
+        shutil.copytree(finished, output / "transformer-rotten_tomatoes" / name)
+        manifest = output / "transformer-rotten_tomatoes" / name / "manifest.json"
+        manifest.write_text(json.dumps({"status": status}))
+    typed = ["data=rotten_tomatoes", f"run.output={output}", "resume=auto"]
+    choices = {"model": "transformer", "data": "rotten_tomatoes"}
+
+    def found(*changes):
+        return check.resumed(compose(*typed, *changes), [*typed, *changes], choices).resume
+
+    assert found("seed=7", "data.max_length=77", "trainer=ddp") == str(output / "transformer-rotten_tomatoes" / "2")
+    assert found("seed=7", "data.max_length=76") is None
+
+
 def test_what_is_taken_over_refers_to_the_run(finished):
     typed = ["stage=test", "data=imdb"]
     final = check.rebase(compose(*typed), check.read_config(finished), typed)

@@ -13,7 +13,7 @@ LAYERS = [
     {"tasks", "data", "generate", "optimizers", "evaluation"},
     {"module", "callbacks"},
     {"models"},
-    {"experiment", "check", "run_directory", "checkpointing", "resuming", "stages", "sweeps", "worker"}
+    {"experiment", "job", "check", "run_directory", "checkpointing", "resuming", "stages", "sweeps", "worker"}
     | {"distributed", "machine", "terminal", "launched"},
 ]
 TOP = len(LAYERS) - 1

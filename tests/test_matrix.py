@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from jobs import ROOT, TINY, write_reviews
 from lmlab import check
 from lmlab.errors import ConfigError
-from lmlab.experiment import run
+from lmlab.job import run
 
 MODELS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml"))
 CORPORA = sorted(path.stem for path in (ROOT / "conf" / "data").glob("*.yaml"))

@@ -1,5 +1,6 @@
 """Every command of the README runs: the same words, with a tiny corpus and model added where it would take minutes."""
 
+import contextlib
 import re
 import runpy
 import shutil
@@ -12,7 +13,8 @@ import run as front
 from jobs import ROOT, TINY, only_run, write_reviews
 
 BLOCKS = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-COMMANDS = [line for block in BLOCKS for line in block.splitlines() if line.strip()]
+LINES = [line for block in BLOCKS for line in block.splitlines() if line.strip()]
+COMMANDS = [pytest.param(line, marks=[pytest.mark.slow] if "prove_resume" in line else []) for line in LINES]
 SMALL = ["data.path=reviews", "trainer.limit_train_batches=2", "data.max_length=40"]
 
 
@@ -44,7 +46,7 @@ def test_a_command_of_the_readme(command, place, monkeypatch, capsys):
     monkeypatch.chdir(cwd)
     program, arguments = words[1], words[2:]
     if program == "src/run.py":
-        if not any(word.startswith(("run=", "--")) for word in arguments):
+        if not any(word.startswith(("run=", "resume=outputs", "resume=/", "--")) for word in arguments):
             typed = [word.partition("=")[0] for word in arguments]
             changes = [word for word in TINY if word.partition("=")[0] not in typed]
             changes += [word for word in SMALL if word.partition("=")[0] not in typed]
@@ -57,13 +59,16 @@ def test_a_command_of_the_readme(command, place, monkeypatch, capsys):
         monkeypatch.setattr(sys, "argv", ["src/run.py"])
         assert front.main(arguments) == 0, capsys.readouterr().err
         return
-    small = (
-        [*TINY, *SMALL, "--rounds", "1", "--steps", "2", "--warmup", "1"]
-        if "bench" in program
-        else ["data.path=reviews"]
-    )
-    monkeypatch.setattr(sys, "argv", [program, *arguments, *small])
-    runpy.run_path(str(ROOT / program), run_name="__main__")
+    small = {
+        "scripts/bench_classification.py": [*TINY, *SMALL, "--rounds", "1", "--steps", "2", "--warmup", "1"],
+        "scripts/bench_saving.py": [*TINY, *SMALL, "--saves", "1"],
+        "scripts/baseline_tfidf.py": ["data.path=reviews"],
+        "scripts/prove_resume.py": ["--kills", "2"],
+    }
+    monkeypatch.setattr(sys, "argv", [program, *arguments, *small[program]])
+    with contextlib.suppress(SystemExit) if "prove" in program else contextlib.nullcontext():
+        runpy.run_path(str(ROOT / program), run_name="__main__")
+    assert " 0 differences" in capsys.readouterr().out or "prove" not in program
 
 
 def test_every_option_is_in_the_table():

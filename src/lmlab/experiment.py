@@ -2,10 +2,7 @@
 
 import contextlib
 import os
-import tempfile
-import time
-import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -13,22 +10,19 @@ from typing import Any, cast
 import hydra.utils
 import lightning.pytorch as pl
 import torch
-import wandb
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 
-from lmlab import checkpointing, launched, machine, signals
+from lmlab import checkpointing, launched, machine
 from lmlab.callbacks.checkpoints import Checkpoints
 from lmlab.callbacks.same_config import SameConfig
 from lmlab.callbacks.stop_when_asked import StopWhenAsked
-from lmlab.check import METADATA, allowed, is_unfinished
+from lmlab.check import METADATA, allowed
 from lmlab.data.corpus import Corpus
 from lmlab.distributed import DDP, processes
-from lmlab.errors import CheckpointError, ConfigError, LmlabError, Stopped
+from lmlab.errors import CheckpointError, ConfigError, LmlabError
 from lmlab.module import LanguageModule
-from lmlab.resuming import checkpoint_to_resume
-from lmlab.run_directory import RunDirectory, command_line, provenance
-from lmlab.terminal import logged, speak
+from lmlab.run_directory import RunDirectory
 
 
 class Experiment:
@@ -123,126 +117,6 @@ class Experiment:
         if launcher and not launched.rank(launcher):
             launched.announce(launcher, str(self.run.path), str(self.job))
         return instantiate(self.config["stage"])(self)
-
-
-def run(config: DictConfig, overrides: Sequence[str], choices: Mapping[str, str]) -> dict[str, Any] | None:
-    """Run one stage on rank 0: in a new folder, in a finished run's, or (stage=check) in one that nobody keeps."""
-    speak()
-    signals.listen()
-    if config.data.get("path"):
-        config.data.path = str(Path(config.data.path).expanduser().absolute())  # a later stage may start elsewhere
-    machine.resolved(config.trainer)  # what this machine cannot do is told before a folder is made
-    if rank := launched.rank(config.trainer.launcher):
-        path, job = launched.announced(config.trainer.launcher)
-        folder = RunDirectory(path)
-        with logged(folder.log(rank)):
-            return Experiment(folder.read_config(job), folder).run_stage()
-    name = f"{choices['model']}-{choices['data']}"
-    if (
-        config.stage._target_.endswith(".fit")
-        and not (config.resume or config.run.id)
-        and (scheduled := launched.job_id())
-    ):
-        parent = Path(config.run.output) / name
-        config.run.id, own = launched.own_folder(scheduled, parent, lambda path: is_unfinished(path, config))
-        config.resume = own and str(own)
-    match config.stage._target_.rpartition(".")[2]:
-        case "fit" if config.resume:
-            folder = RunDirectory(config.resume)
-            config.run.folder = str(folder.path)
-            with folder.held():
-                return fitted(config, folder, overrides, choices)
-        case "fit":
-            folder = RunDirectory.new(config.run.output, name, config.run.id)
-            config.run.folder = str(folder.path)
-            with folder.held():
-                return fitted(config, folder, overrides, choices)
-        case "check":
-            with tempfile.TemporaryDirectory() as nowhere:
-                folder = RunDirectory(nowhere)
-                config.run.folder = nowhere
-                return prepared(config, folder, folder.config).run_stage()
-        case stage:
-            return later(config, RunDirectory(config.run.folder), stage)
-
-
-def fitted(
-    config: DictConfig, folder: RunDirectory, overrides: Sequence[str], choices: Mapping[str, str]
-) -> dict[str, Any] | None:
-    """The training stage of a run: its folder tells at any time how far it came, and why it ended."""
-    started = time.monotonic()
-
-    def close(status: str) -> None:
-        folder.update_manifest(status=status, wall_seconds=round(time.monotonic() - started, 2))
-
-    with logged(folder.log(0)), recorded(folder, config):
-        try:
-            resume, config.resume = config.resume, None
-            if resume:
-                begun = folder.read_manifest().get("resumed", [])
-                folder.update_manifest(status="running", resumed=[*begun, command_line()])
-            else:
-                chosen = {group: choice for group, choice in choices.items() if "hydra" not in group}
-                folder.write_overrides(overrides)
-                folder.write_config(plain(config))  # a job that is killed while it reads its corpus can be resumed
-                folder.update_manifest(status="running", seed=config.seed, choices=chosen, **provenance(command_line()))
-            experiment = prepared(config, folder, folder.config)
-            experiment.corpus.tokenizer.save(folder.tokenizer)
-            folder.update_manifest(corpus=experiment.corpus.summary())
-            if resume and (checkpoint := checkpoint_to_resume(folder)):
-                experiment.resume_from(checkpoint)
-            results = experiment.run_stage()
-        except BaseException as error:
-            with contextlib.suppress(OSError):
-                close("preempted" if isinstance(error, Stopped | KeyboardInterrupt) else "failed")
-            if isinstance(error, Stopped):
-                error.run = folder.path
-            raise
-        close("pruned" if experiment.stage == "fit" and experiment.pruned else "finished")
-        (folder.path / "error.txt").unlink(missing_ok=True)  # of an attempt before
-        return results
-
-
-def later(config: DictConfig, folder: RunDirectory, stage: str) -> dict[str, Any] | None:
-    """A stage on a finished run: its tokenizer is the run's, its config lives as long as the stage."""
-    job = folder.path / f".{stage}.{os.getpid()}.yaml"
-    config.data.tokenizer.path = str(folder.tokenizer)
-    with logged(folder.log(0)), recorded(folder, config, f"{stage}.error.txt"):
-        try:
-            return prepared(config, folder, job).run_stage()
-        finally:
-            job.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def recorded(folder: RunDirectory, config: DictConfig, file: str = "error.txt") -> Iterator[None]:
-    """Leaves the traceback of a failure in the run folder, and closes the W&B run either way."""
-    try:
-        yield
-    except Exception as error:
-        record = folder.path / file
-        with contextlib.suppress(OSError):
-            record.write_text(traceback.format_exc(), encoding="utf-8")
-        if advice := machine.out_of_memory(error, config):
-            raise advice from error
-        if not isinstance(error, LmlabError):
-            error.add_note(str(record))
-        raise
-    finally:
-        if wandb.run is not None:
-            wandb.finish()
-
-
-def prepared(config: DictConfig, folder: RunDirectory, job: Path) -> Experiment:
-    """The experiment with its corpus read, its classes known, and its config in `job` for all ranks to find."""
-    corpus = instantiate(plain(config.data), "data")
-    corpus.prepare()
-    if config.data.get("classes", ()) is None:
-        config.data.classes = list(corpus.classes)
-    folder.write_config(plain(config), job)
-    experiment = Experiment(plain(config), folder, job)
-    experiment.corpus = corpus
-    return experiment
 
 
 def plain(config: DictConfig) -> dict[str, Any]:

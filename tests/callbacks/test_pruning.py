@@ -9,7 +9,7 @@ import pytest
 
 from jobs import TINY, write_reviews
 from lmlab import check
-from lmlab.experiment import run
+from lmlab.job import run
 from lmlab.sweeps import records
 
 TRIAL = ["data=text_files", "data.path=reviews", "trainer=cpu", "logger=csv"]

@@ -12,7 +12,7 @@ import pytest
 import torch
 import yaml
 
-from jobs import TINY, lmlab, only_run, write_reviews
+from jobs import PLANTED, TINY, lmlab, only_run, write_reviews
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +58,13 @@ def test_wandb_holds_the_final_numbers(finished):
     (log,) = run.glob("wandb/offline-run-*/run-*.wandb")
     assert b"src/run.py" not in log.read_bytes()  # the command line could hold a secret
     assert told["config"]["model"]["network"]["d_model"] == 16
+
+
+def test_no_secret_is_kept(finished):
+    _, run, _ = finished
+    held = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    for secret in PLANTED.values():
+        assert not [path for path, content in held.items() if secret.encode() in content]
 
 
 def test_a_later_stage_needs_the_folder_alone(finished):

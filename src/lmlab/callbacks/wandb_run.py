@@ -1,5 +1,6 @@
 """The W&B run of a run folder: offline unless the user says otherwise, and without what could hold a secret."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,8 @@ def make(
     The command line, the environment and the code are not captured: an lmlab run keeps its own redacted copy.
     """
     path = Path(folder)
+    # what started us may use W&B too: its service would go on holding the id of a run that was killed
+    os.environ.pop("WANDB_SERVICE", None)
     settings = wandb.Settings(
         x_disable_meta=True, disable_code=True, disable_git=True, save_code=False, silent=True, console="off"
     )

@@ -34,7 +34,10 @@ def resumed(cfg: "DictConfig", overrides: Sequence[str], typed: Mapping[str, Any
 
     Raises ConfigError for a change that the run's checkpoints do not survive.
     """
-    folder = newest_unfinished(cfg, typed) if cfg.resume == "auto" else run_folder(cfg.resume)
+    if isinstance(cfg.allow_change, str):
+        fix = f"Write allow_change=[{cfg.allow_change}]"
+        raise ConfigError(f"allow_change: a list expected, got {cfg.allow_change!r}", "command line", fix)
+    folder = newest_unfinished(cfg, typed) if cfg.resume == "auto" else run_folder(str(cfg.resume))
     if folder is None:
         cfg.resume = None
         return cfg

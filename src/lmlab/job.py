@@ -1,0 +1,147 @@
+"""One job on rank 0: which folder it works in, what that folder tells of it, and how it ends."""
+
+import contextlib
+import os
+import tempfile
+import time
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import wandb
+from omegaconf import DictConfig
+
+from lmlab import launched, machine, signals
+from lmlab.check import is_unfinished
+from lmlab.errors import LmlabError, Stopped
+from lmlab.experiment import Experiment, instantiate, plain
+from lmlab.resuming import checkpoint_to_resume
+from lmlab.run_directory import RunDirectory, command_line, provenance
+from lmlab.terminal import logged, speak
+
+
+def run(config: DictConfig, overrides: Sequence[str], choices: Mapping[str, str]) -> dict[str, Any] | None:
+    """Run one stage on rank 0: in a new folder, in a finished run's, or (stage=check) in one that nobody keeps."""
+    speak()
+    signals.listen()
+    if config.data.get("path"):
+        config.data.path = str(Path(config.data.path).expanduser().absolute())  # a later stage may start elsewhere
+    machine.resolved(config.trainer)  # what this machine cannot do is told before a folder is made
+    if rank := launched.rank(config.trainer.launcher):
+        return followed(config.trainer.launcher, rank)
+    match config.stage._target_.rpartition(".")[2]:
+        case "fit":
+            folder = training_folder(config, f"{choices['model']}-{choices['data']}")
+            config.run.folder = str(folder.path)
+            with folder.held():
+                return fitted(config, folder, overrides, choices)
+        case "check":
+            with tempfile.TemporaryDirectory() as nowhere:
+                folder = RunDirectory(nowhere)
+                config.run.folder = nowhere
+                return prepared(config, folder, folder.config).run_stage()
+        case stage:
+            return later(config, RunDirectory(config.run.folder), stage)
+
+
+def followed(launcher: str, rank: int) -> dict[str, Any] | None:
+    """What a further rank does that somebody else has started: the stage that rank 0 announces."""
+    path, job = launched.announced(launcher)
+    folder = RunDirectory(path)
+    with logged(folder.log(rank)):
+        return Experiment(folder.read_config(job), folder).run_stage()
+
+
+def training_folder(config: DictConfig, name: str) -> RunDirectory:
+    """The folder to go on in, if one was named or this scheduled job has left one; else a new one."""
+    if not (config.resume or config.run.id) and (scheduled := launched.job_id()):
+        parent = Path(config.run.output) / name
+        config.run.id, own = launched.own_folder(scheduled, parent, lambda path: is_unfinished(path, config))
+        config.resume = own and str(own)
+    return RunDirectory(config.resume) if config.resume else RunDirectory.new(config.run.output, name, config.run.id)
+
+
+def fitted(
+    config: DictConfig, folder: RunDirectory, overrides: Sequence[str], choices: Mapping[str, str]
+) -> dict[str, Any] | None:
+    """The training stage of a run: its folder tells at any time how far it came, and why it ended."""
+    started = time.monotonic()
+
+    def close(status: str) -> None:
+        folder.update_manifest(status=status, wall_seconds=round(time.monotonic() - started, 2))
+
+    with logged(folder.log(0)), recorded(folder, config):
+        try:
+            resume, config.resume = config.resume, None
+            if resume:
+                begun = folder.read_manifest().get("resumed", [])
+                folder.update_manifest(status="running", resumed=[*begun, command_line()])
+                if folder.tokenizer.exists():
+                    config.data.tokenizer.path = str(folder.tokenizer)
+            else:
+                chosen = {group: choice for group, choice in choices.items() if "hydra" not in group}
+                folder.write_overrides(overrides)
+                folder.write_config(plain(config))  # a job that is killed while it reads its corpus can be resumed
+                folder.update_manifest(status="running", seed=config.seed, choices=chosen, **provenance(command_line()))
+            experiment = prepared(config, folder, folder.config)
+            experiment.corpus.tokenizer.save(folder.tokenizer)
+            folder.update_manifest(corpus=experiment.corpus.summary())
+            if resume and (checkpoint := checkpoint_to_resume(folder)):
+                experiment.resume_from(checkpoint)
+            try:
+                results = experiment.run_stage()
+            finally:
+                if experiment.job != folder.config:
+                    experiment.job.unlink(missing_ok=True)
+        except BaseException as error:
+            with contextlib.suppress(OSError):
+                close("preempted" if isinstance(error, Stopped | KeyboardInterrupt) else "failed")
+            if isinstance(error, Stopped):
+                error.run = folder.path
+            raise
+        close("pruned" if experiment.pruned else "finished")
+        (folder.path / "error.txt").unlink(missing_ok=True)  # of an attempt before
+        return results
+
+
+def later(config: DictConfig, folder: RunDirectory, stage: str) -> dict[str, Any] | None:
+    """A stage on a finished run: its tokenizer is the run's, its config lives as long as the stage."""
+    job = folder.path / f".{stage}.{os.getpid()}.yaml"
+    config.data.tokenizer.path = str(folder.tokenizer)
+    with logged(folder.log(0)), recorded(folder, config, f"{stage}.error.txt"):
+        try:
+            return prepared(config, folder, job).run_stage()
+        finally:
+            job.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def recorded(folder: RunDirectory, config: DictConfig, file: str = "error.txt") -> Iterator[None]:
+    """Leaves the traceback of a failure in the run folder, and closes the W&B run either way."""
+    try:
+        yield
+    except Exception as error:
+        record = folder.path / file
+        with contextlib.suppress(OSError):
+            record.write_text(traceback.format_exc(), encoding="utf-8")
+        if advice := machine.out_of_memory(error, config):
+            raise advice from error
+        if not isinstance(error, LmlabError):
+            error.add_note(str(record))
+        raise
+    finally:
+        if wandb.run is not None:
+            wandb.finish()
+
+
+def prepared(config: DictConfig, folder: RunDirectory, job: Path) -> Experiment:
+    """The experiment with its corpus read, its classes known, and its config in `job` for all ranks to find."""
+    corpus = instantiate(plain(config.data), "data")
+    corpus.prepare()
+    if config.data.get("classes", ()) is None:
+        config.data.classes = list(corpus.classes)
+    folder.write_config(plain(config), job)
+    experiment = Experiment(plain(config), folder, job)
+    experiment.corpus = corpus
+    return experiment
