@@ -14,7 +14,8 @@ from jobs import ROOT, TINY, only_run, write_reviews
 
 BLOCKS = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
 LINES = [line for block in BLOCKS for line in block.splitlines() if line.strip()]
-COMMANDS = [pytest.param(line, marks=[pytest.mark.slow] if "prove_resume" in line else []) for line in LINES]
+SLOW = re.compile("prove_resume|bench_classification| -m ")  # several processes each, whose parts have their own tests
+COMMANDS = [pytest.param(line, marks=[pytest.mark.slow] if SLOW.search(line) else []) for line in LINES]
 SMALL = ["data.path=reviews", "trainer.limit_train_batches=2", "data.max_length=40"]
 
 

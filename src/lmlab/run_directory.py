@@ -32,12 +32,13 @@ class RunDirectory:
     @classmethod
     def new(cls, output: str, name: str, run_id: str | None = None) -> "RunDirectory":
         """A folder that no other run has: its making fails if it is there already."""
-        run_id = run_id or f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
-        path = Path(output) / name / run_id
+        path = Path(output) / name / (run_id or f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.mkdir()
         except FileExistsError:
+            if run_id is None:  # two jobs in one second drew the same suffix
+                return cls.new(output, name)
             raise ConfigError("a run of this name exists already", str(path), "Choose another run.id") from None
         except OSError as error:
             raise DiskError(f"the run folder cannot be made: {error.strerror}", str(path), "Set run.output=") from None

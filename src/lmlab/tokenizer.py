@@ -115,10 +115,22 @@ class Tokenizer:
         found = tuple(pipeline.id_to_token(i) for i in range(len(SPECIALS)))
         if found != SPECIALS:
             raise DataError(f"ids 0 to 4 must be {', '.join(SPECIALS)}, found {found}", where, "Train a new tokenizer")
+        if isinstance(pipeline.model, models.Unigram):
+            pipeline = settled(pipeline)
         pipeline.encode_special_tokens = True  # a "[MASK]" that a user typed is text, never the special id
         pipeline.no_padding()
         pipeline.no_truncation()
         self._pipeline = pipeline
+
+
+def settled(pipeline: Pipeline) -> Pipeline:
+    """The pipeline as its tokenizer.json says: reading one may round the last digit of a unigram model's scores."""
+    for _ in range(10):
+        read = Pipeline.from_str(pipeline.to_str())
+        if read.to_str() == pipeline.to_str():
+            break
+        pipeline = read
+    return pipeline
 
 
 # The kinds: a pipeline still to be trained, the class of its trainer and that trainer's own options.

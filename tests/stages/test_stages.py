@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 
+import run as front
 from jobs import PLANTED, TINY, lmlab, only_run, write_reviews
 
 
@@ -22,6 +23,19 @@ def finished(tmp_path_factory):
     write_reviews(cwd / "reviews")
     done = lmlab("data=text_files", "data.path=reviews", *TINY, cwd=cwd)
     return cwd, only_run(cwd), done
+
+
+@pytest.fixture
+def here(finished, monkeypatch, capsys):
+    """`python src/run.py ...` in this process and in that folder; what it printed."""
+
+    def call(*arguments: str) -> str:
+        monkeypatch.chdir(finished[0])
+        monkeypatch.setattr(sys, "argv", ["src/run.py"])
+        assert front.main(arguments) == 0, capsys.readouterr().err
+        return capsys.readouterr().out
+
+    return call
 
 
 def test_the_run_folder_holds_what_the_architecture_says(finished):
@@ -67,28 +81,28 @@ def test_no_secret_is_kept(finished):
         assert not [path for path, content in held.items() if secret.encode() in content]
 
 
-def test_a_later_stage_needs_the_folder_alone(finished):
+def test_a_later_stage_needs_the_folder_alone(finished, here):
     cwd, run, _ = finished
     before = json.loads((run / "metrics.json").read_text())
-    lmlab("stage=test", f"run={run}", cwd=cwd)
+    here("stage=test", f"run={run}")
     after = json.loads((run / "metrics.json").read_text())
     (again,) = [name for name in after if name not in before]
     assert after[again] == pytest.approx(before["test"], abs=1e-6)
 
 
-def test_a_run_is_scored_on_another_folder_of_texts(finished):
+def test_a_run_is_scored_on_another_folder_of_texts(finished, here):
     cwd, run, _ = finished
     for label in ("neg", "pos"):
         folder = cwd / "aclImdb" / "test" / label
         folder.mkdir(parents=True, exist_ok=True)
         for number in range(3):
             (folder / f"{number}_7.txt").write_text(f"{label} film {number}<br />")
-    done = lmlab("stage=test", f"run={run}", "data.path=aclImdb", "data.classes=[neg,pos]", cwd=cwd)
-    assert "rows" in done.stdout and " 6 " in done.stdout
+    said = here("stage=test", f"run={run}", "data.path=aclImdb", "data.classes=[neg,pos]")
+    assert "rows" in said and " 6 " in said
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "txt", "-"])
-def test_predictions_come_row_by_row_in_order(finished, kind):
+def test_predictions_come_row_by_row_in_order(finished, here, kind):
     cwd, run, _ = finished
     texts = ["i loved it, great", "dull and boring", 'a joy, "wonderful"']
     if kind == "csv":
@@ -100,12 +114,13 @@ def test_predictions_come_row_by_row_in_order(finished, kind):
         (cwd / "in.txt").write_text("\n".join(texts) + "\n")
     source = "-" if kind == "-" else f"in.{kind}"
     target = "out.csv" if kind == "csv" else "-"
-    given = "\n".join(texts) + "\n" if kind == "-" else ""
-    done = lmlab("stage=predict", f"run={run}", f"stage.input={source}", f"stage.output={target}", cwd=cwd, input=given)
+    arguments = ["stage=predict", f"run={run}", f"stage.input={source}", f"stage.output={target}"]
+    given = "\n".join(texts) + "\n"
+    said = lmlab(*arguments, cwd=cwd, input=given).stdout if kind == "-" else here(*arguments)
     if kind == "csv":
         rows = list(csv.DictReader(io.StringIO((cwd / "out.csv").read_text())))
     else:
-        rows = [json.loads(line) for line in done.stdout.splitlines()]
+        rows = [json.loads(line) for line in said.splitlines()]
     assert [row["text"] for row in rows] == texts
     for row in rows:
         chances = {name: float(row[name]) for name in ("negative", "positive")}
