@@ -70,10 +70,13 @@ class Checkpoints(Checkpoint):
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         loop = trainer.fit_loop.epoch_loop
-        if loop._should_accumulate():
-            return
-        self.validation_due = loop._should_check_val_fx(trainer.fit_loop._data_fetcher)  # type: ignore[arg-type]
-        if self.validation_due:  # saved when that is done
+        if not loop._should_accumulate():
+            self.validation_due = loop._should_check_val_fx(trainer.fit_loop._data_fetcher)  # type: ignore[arg-type]
+
+    def on_train_batch_start(self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any, index: int) -> None:
+        """Between two steps: when a batch ends, its loss is not logged yet."""
+        validated = self.name(trainer, validated=True) in self.kept
+        if index % trainer.accumulate_grad_batches or validated or not trainer.global_step:
             return
         by_steps = self.every_n_steps is not None and trainer.global_step % self.every_n_steps == 0
         late = self.every_minutes is not None and time.monotonic() - self.saved_at > 60 * self.every_minutes
