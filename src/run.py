@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Sequence
 
 from lmlab import check
-from lmlab.errors import DiskError, LmlabError, Stopped
+from lmlab.errors import DiskError, JobsFailed, LmlabError, Stopped
 from lmlab.sweeps.parent import die_with_parent
 
 DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
@@ -53,8 +53,6 @@ def composed(command: check.Command) -> int:
     from omegaconf import DictConfig, OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    from lmlab.sweeps import jobs
-
     # Hydra composes everything a second time to read hydra.mode, which nothing here sets
     Hydra.get_mode = lambda self, config_name, overrides: None
     codes = []
@@ -64,6 +62,8 @@ def composed(command: check.Command) -> int:
         composed_from = OmegaConf.to_container(state.overrides, resolve=False)["task"]
         overrides = [override for override in composed_from if override not in command.inherited]
         if state.mode.name == "MULTIRUN":
+            from lmlab.sweeps import jobs
+
             return jobs.start(cfg, state, [*command.flags, *overrides])
         try:
             return one_run(cfg, overrides, dict(state.runtime.choices))
@@ -74,7 +74,7 @@ def composed(command: check.Command) -> int:
     sys.argv[1:] = command.argv
     try:
         hydra.main(version_base="1.3", config_path=str(check.CONF), config_name="config")(job)()
-    except jobs.JobsFailed as failed:
+    except JobsFailed as failed:
         return failed.exit_code
     except (HydraException, OmegaConfBaseException) as error:
         raise check.explain(error, command.overrides) from error

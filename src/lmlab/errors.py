@@ -47,3 +47,11 @@ class Stopped(BaseException):
         self.exit_code = 130 if by == "SIGINT" else 143
         self.resumable = resumable  # a checkpoint of this very step was saved
         self.run: object = None  # the folder to go on with, once it is known
+
+
+class JobsFailed(Exception):
+    """A sweep came to its end, and at least one of its jobs failed; each has told why."""
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__(f"exit code {exit_code}")
+        self.exit_code = exit_code

@@ -12,14 +12,6 @@ from lmlab.sweeps import records
 from lmlab.sweeps.processes import in_own_process, own_share
 
 
-class JobsFailed(Exception):
-    """A sweep came to its end, and at least one of its jobs failed; each has told why."""
-
-    def __init__(self, exit_code: int) -> None:
-        super().__init__(f"exit code {exit_code}")
-        self.exit_code = exit_code
-
-
 def start(cfg: DictConfig, hydra: DictConfig, arguments: Sequence[str]) -> float | None:
     """Run `python src/run.py <arguments>`, the job that a Hydra launcher asks for; returns its objective."""
     folder = records.sweep_folder(cfg.run.output, cfg.sweep.name)

@@ -16,9 +16,9 @@ from lmlab import check
 from lmlab.check.nearest import nearest
 from lmlab.check.unknown_key import keys
 from lmlab.check.yaml_files import groups
-from lmlab.errors import ConfigError
+from lmlab.errors import ConfigError, JobsFailed
 from lmlab.sweeps import records, table
-from lmlab.sweeps.jobs import JobsFailed, parallel
+from lmlab.sweeps.jobs import parallel
 from lmlab.sweeps.processes import RUN, SWEEP
 
 NOT_THE_SEARCH = {"name", "job", "on_error", "n_trials", "n_parallel"}  # a repeated command may change these
