@@ -63,7 +63,7 @@ def proved(name: str, kills: int, chance: random.Random, folder: Path) -> int:
     always, later = SCENARIOS[name]
     typed = {override.partition("=")[0] for override in always}
     job = [override for override in JOB if override.partition("=")[0] not in typed]
-    begin = [*job, *always, f"trainer.max_steps={4 * kills}", f"run.output={folder}"]
+    begin = [*job, *always, f"trainer.max_steps={6 * kills}", f"run.output={folder}"]
     whole, cut = (folder / "transformer-rotten_tomatoes" / run for run in ("whole", "cut"))
     finish([*begin, "run.id=whole"])
     command, done, resumed = [*begin, "run.id=cut"], 0, [f"resume={cut}", *later]

@@ -97,6 +97,10 @@ class Checkpoints(Checkpoint):
             files.point(self.folder / "best.ckpt", self.folder / self.kept[-1])
         trainer.strategy.barrier()
 
+    def teardown(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
+        if stage == "fit":  # a resumed training that was at its end already has not counted its last step
+            trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
+
     def save(self, trainer: pl.Trainer, score: torch.Tensor | None = None) -> None:
         """Write a checkpoint; called by all ranks between two optimizer steps."""
         name = self.name(trainer, validated=score is not None)
