@@ -42,7 +42,7 @@ SCENARIOS = {  # overrides of all attempts, overrides of every attempt after the
     "processes": (["trainer=ddp"], []),
     "accumulation": (["trainer.accumulate_grad_batches=3", "trainer.val_check_interval=21", "data.min_rows=12"], []),
     "workers": (["data.n_workers=2"], []),
-    "one-to-two": (["trainer=cpu"], ["trainer=ddp"]),
+    "one-to-two": (["trainer=cpu"], ["trainer.strategy=ddp", "trainer.devices=2"]),
 }
 
 
