@@ -222,7 +222,8 @@ def finished(tmp_path):
     """A run folder as a training run leaves it."""
     folder = tmp_path / "run"
     folder.mkdir()
-    cfg = compose("data=rotten_tomatoes", "seed=7", "data.max_length=77", f"run.folder={folder}")
+    typed = ("seed=7", "data.max_length=77", "trainer.max_steps=500", f"run.folder={folder}")
+    cfg = compose("data=rotten_tomatoes", *typed)
     config = OmegaConf.to_container(cfg, resolve=True)
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     choices = {"model": "transformer", "data": "rotten_tomatoes", "stage": "fit", "gone": "x", "experiment": None}
@@ -252,6 +253,7 @@ def test_a_resumed_run_refuses_what_its_checkpoints_do_not_survive(finished):
 
     final = resumed("trainer=ddp", "trainer.max_epochs=9", "data.n_workers=2")
     assert final.resume == str(finished) and final.trainer.max_epochs == 9 and final.data.max_length == 77
+    assert final.trainer.strategy == "ddp" and final.trainer.max_steps == 500  # trainer= is a machine, not a length
     with pytest.raises(ConfigError, match=r"\(data.max_length: 77 then, 78 now; seed: 7 then, 8 now\)"):
         resumed("seed=8", "data.max_length=78")
     with pytest.raises(ConfigError, match=r"data.max_length: 77 then, 78 now\) .*allow_change=\[data.max_length\]"):
@@ -273,8 +275,10 @@ def test_auto_finds_the_newest_unfinished_run_of_the_same_config(finished):
     def found(*changes):
         return check.resumed(compose(*typed, *changes), [*typed, *changes], choices).resume
 
-    assert found("seed=7", "data.max_length=77", "trainer=ddp") == str(output / "transformer-rotten_tomatoes" / "2")
-    assert found("seed=7", "data.max_length=76") is None
+    same = ("seed=7", "data.max_length=77", "trainer.max_steps=500")
+    assert found(*same, "trainer=ddp") == str(output / "transformer-rotten_tomatoes" / "2")
+    assert found(*same, "sweep.name=search", "sweep.job=3") == str(output / "transformer-rotten_tomatoes" / "2")
+    assert found("seed=7", "data.max_length=76", "trainer.max_steps=500") is None
 
 
 def test_what_is_taken_over_refers_to_the_run(finished):

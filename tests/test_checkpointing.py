@@ -37,6 +37,13 @@ def test_pointers_are_other_names_of_a_checkpoint(saved):
     assert load(pointer)["facts"] == {"step": 7} and list(newest_first(saved.parent)) == [saved]
 
 
+def test_of_two_checkpoints_of_one_step_the_validated_is_the_newer(tmp_path):
+    names = ["step-00000008.ckpt", "step-00000007-validated.ckpt", "step-00000007.ckpt"]
+    for name in reversed(names):
+        (tmp_path / name).touch()
+    assert [path.name for path in newest_first(tmp_path)] == names
+
+
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99, 0.9999])
 def test_a_cut_checkpoint_is_never_loaded(saved, share):
     whole = saved.read_bytes()

@@ -165,8 +165,12 @@ def manifest(path: Path) -> dict[str, Any] | None:
 
 
 def newest_first(folder: Path) -> Iterator[Path]:
-    """The checkpoints of a run from the last saved to the first, by their names; pointers are not among them."""
-    yield from sorted((path for path in folder.glob("step-*.ckpt") if not path.is_symlink()), reverse=True)
+    """The checkpoints of a run from the last saved to the first, by their names; pointers are not among them.
+
+    Of two from one step the validated one is the later.
+    """
+    found = (path for path in folder.glob("step-*.ckpt") if not path.is_symlink())
+    yield from sorted(found, key=lambda path: path.stem, reverse=True)
 
 
 def sweep(folder: Path) -> None:

@@ -4,7 +4,6 @@ Stock Lightning starts ranks by repeating the command line, which in a sweep rep
 """
 
 import contextlib
-import ctypes
 import os
 import signal
 import subprocess
@@ -158,9 +157,3 @@ def processes(trainer: Any, n_local: int) -> Iterator[None]:
 
 def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def die_with_parent() -> None:
-    """Ask Linux to end this process when the one that started it ends; elsewhere the closed connection does."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG

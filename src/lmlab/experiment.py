@@ -1,7 +1,6 @@
 """From a config to a corpus, a task, a network and a trainer: the only caller of Hydra's instantiate."""
 
 import contextlib
-import os
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -109,7 +108,7 @@ class Experiment:
         """Let the training stage of all ranks go on from a checkpoint."""
         self.config = {**self.config, "resume": str(checkpoint)}
         self.corpus.may_change = self.config["allow_change"]
-        self.job = self.run.path / f".fit.{os.getpid()}.yaml"
+        self.job = self.run.job_file("fit")
         self.run.write_config(self.config, self.job)
 
     def run_stage(self) -> dict[str, Any] | None:

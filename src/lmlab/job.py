@@ -1,7 +1,6 @@
 """One job on rank 0: which folder it works in, what that folder tells of it, and how it ends."""
 
 import contextlib
-import os
 import tempfile
 import time
 import traceback
@@ -71,7 +70,7 @@ def fitted(
     def close(status: str) -> None:
         folder.update_manifest(status=status, wall_seconds=round(time.monotonic() - started, 2))
 
-    with logged(folder.log(0)), recorded(folder, config):
+    with logged(folder.log(0)), recorded(folder, config), folder.job_files():
         try:
             resume, config.resume = config.resume, None
             if resume:
@@ -89,11 +88,7 @@ def fitted(
             folder.update_manifest(corpus=experiment.corpus.summary())
             if resume and (checkpoint := checkpoint_to_resume(folder)):
                 experiment.resume_from(checkpoint)
-            try:
-                results = experiment.run_stage()
-            finally:
-                if experiment.job != folder.config:
-                    experiment.job.unlink(missing_ok=True)
+            results = experiment.run_stage()
         except BaseException as error:
             with contextlib.suppress(OSError):
                 close("preempted" if isinstance(error, Stopped | KeyboardInterrupt) else "failed")
@@ -107,13 +102,9 @@ def fitted(
 
 def later(config: DictConfig, folder: RunDirectory, stage: str) -> dict[str, Any] | None:
     """A stage on a finished run: its tokenizer is the run's, its config lives as long as the stage."""
-    job = folder.path / f".{stage}.{os.getpid()}.yaml"
     config.data.tokenizer.path = str(folder.tokenizer)
-    with logged(folder.log(0)), recorded(folder, config, f"{stage}.error.txt"):
-        try:
-            return prepared(config, folder, job).run_stage()
-        finally:
-            job.unlink(missing_ok=True)
+    with logged(folder.log(0)), recorded(folder, config, f"{stage}.error.txt"), folder.job_files():
+        return prepared(config, folder, folder.job_file(stage)).run_stage()
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import torch
 import torch.distributed as dist
 from lightning.fabric.plugins.environments import ClusterEnvironment, LightningEnvironment, TorchElasticEnvironment
 from lightning.fabric.utilities.distributed import _init_dist_connection
@@ -41,23 +42,17 @@ def rank(launcher: str | None) -> int:
 
 
 def connected(launcher: str) -> None:
+    """Join the process group that the trainer will find."""
     environment = cluster(launcher)
-    _init_dist_connection(environment, "nccl" if dist.is_nccl_available() and _has_gpu() else "gloo")
-
-
-def _has_gpu() -> bool:
-    import torch
-
     if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", 0))))
-    return torch.cuda.is_available()
+        torch.cuda.set_device(environment.local_rank())
+    _init_dist_connection(environment, "nccl" if torch.cuda.is_available() else "gloo")
 
 
-def announce(launcher: str | None, *message: str) -> None:
+def announce(launcher: str, *message: str) -> None:
     """On rank 0: tell all ranks."""
-    if launcher:
-        connected(launcher)
-        dist.broadcast_object_list(list(message), src=0)
+    connected(launcher)
+    dist.broadcast_object_list(list(message), src=0)
 
 
 def announced(launcher: str) -> list[Path]:
@@ -81,10 +76,6 @@ def job_id() -> str | None:
 
 def own_folder(job: str, parent: Path, is_own: Callable[[Path], bool]) -> tuple[str, Path | None]:
     """(run id, folder to go on with) of a scheduled job: what it left when it was stopped, else a name still free."""
-    for number in count():
-        name = f"{job}-{number}" if number else job
-        if not (parent / name).exists():
-            return name, None
-        if is_own(parent / name):
-            return name, parent / name
-    raise AssertionError("count() ends never")
+    names = (f"{job}-{number}" if number else job for number in count())
+    name = next(name for name in names if is_own(parent / name) or not (parent / name).exists())
+    return name, parent / name if (parent / name).exists() else None

@@ -23,7 +23,7 @@ def checkpoint_to_resume(run: RunDirectory) -> Path | None:
             break
         log.warning("%s (%s): the one before it is tried", fault, path)
         checkpointing.set_aside(path)
-    facts = (found and checkpointing.manifest(found)) or {"step": 0, "validation_due": False, "scores": {}}
+    facts = (found and checkpointing.manifest(found)) or {"step": 0, "validation_due": False}
     rewind(run.metrics_csv, facts["step"], facts["validation_due"])
     if found is not None:
         checkpointing.WholeCheckpoints().point(run.checkpoints / "last.ckpt", found)

@@ -59,11 +59,30 @@ class RunDirectory:
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
         """The time in which no other process may train in this folder; a killed one holds it no longer."""
+        lock = FileLock(self.path / ".lock", timeout=0)
         try:
-            with FileLock(self.path / ".lock", timeout=0):
-                yield
+            lock.acquire()
         except Timeout:
             raise ConfigError("another process is training in this run folder", str(self.path), "Stop it") from None
+        try:
+            for left in self.path.glob(".fit.*.yaml"):
+                left.unlink()
+            yield
+        finally:
+            lock.release()
+
+    def job_file(self, stage: str) -> Path:
+        """Where the ranks of a stage read their config, if it is not the run's own."""
+        return self.path / f".{stage}.{os.getpid()}.yaml"
+
+    @contextlib.contextmanager
+    def job_files(self) -> Iterator[None]:
+        """The time in which this process needs its job files."""
+        try:
+            yield
+        finally:
+            for file in self.path.glob(f".*.{os.getpid()}.yaml"):
+                file.unlink()
 
     def write_config(self, config: Mapping[str, Any], file: Path | None = None) -> None:
         replace(file or self.config, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))

@@ -7,10 +7,9 @@ from pathlib import Path
 
 def main(folder: str, config: str) -> int:
     from lmlab import signals
-    from lmlab.distributed import die_with_parent
     from lmlab.errors import LmlabError, Stopped
 
-    die_with_parent()
+    signals.die_with_parent()
     signals.listen()
     from lmlab.experiment import Experiment
     from lmlab.run_directory import RunDirectory

@@ -54,6 +54,9 @@ class Checkpoints(Checkpoint):
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         loop, done = trainer.fit_loop, trainer.global_step
         self.saved_at = time.monotonic()
+        if self.best and trainer.is_global_zero:  # a pointer may be missing, or be from after the resumed step
+            files: Any = trainer.strategy.checkpoint_io
+            files.point(self.folder / "best.ckpt", self.best)
         if not loop.epoch_loop.batch_progress.current.ready:
             _Loop.restarting.fset(loop, False)  # type: ignore[attr-defined]  # an epoch's start restarts nothing
         if self.validation_due:
@@ -75,8 +78,7 @@ class Checkpoints(Checkpoint):
 
     def on_train_batch_start(self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any, index: int) -> None:
         """Between two steps: when a batch ends, its loss is not logged yet."""
-        validated = self.name(trainer, validated=True) in self.kept
-        if index % trainer.accumulate_grad_batches or validated or not trainer.global_step:
+        if index % trainer.accumulate_grad_batches or not trainer.global_step:
             return
         by_steps = self.every_n_steps is not None and trainer.global_step % self.every_n_steps == 0
         late = self.every_minutes is not None and time.monotonic() - self.saved_at > 60 * self.every_minutes
@@ -90,8 +92,7 @@ class Checkpoints(Checkpoint):
         self.save(trainer, trainer.callback_metrics.get(self.monitor))
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        if self.name(trainer, validated=True) not in self.kept and self.name(trainer) not in self.kept:
-            self.save(trainer)
+        self.save(trainer)
         if self.best is None and trainer.is_global_zero:  # it was never validated
             files: Any = trainer.strategy.checkpoint_io
             files.point(self.folder / "best.ckpt", self.folder / self.kept[-1])
@@ -102,9 +103,9 @@ class Checkpoints(Checkpoint):
             trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
 
     def save(self, trainer: pl.Trainer, score: torch.Tensor | None = None) -> None:
-        """Write a checkpoint; called by all ranks between two optimizer steps."""
+        """Write a checkpoint, if this step has none yet; called by all ranks between two optimizer steps."""
         name = self.name(trainer, validated=score is not None)
-        if name in self.kept:
+        if {name, self.name(trainer, validated=True)} & {*self.kept}:
             return
         if not finite(trainer.lightning_module):
             raise NotANumber(f"a weight is infinite or no number after step {trainer.global_step}", "training", LOWER)

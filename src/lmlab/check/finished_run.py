@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 HOLDS = "config.yaml, manifest.json, tokenizer.json and checkpoints/"
+MACHINE = ("accelerator", "devices", "num_nodes", "strategy", "launcher")  # what trainer= chooses for a run that exists
 
 
 def run_folder(name: str) -> Path:
@@ -52,7 +53,8 @@ def read_config(name: str) -> dict[str, Any]:
 def rebase(cfg: "DictConfig", run_config: dict[str, Any], overrides: Sequence[str]) -> "DictConfig":
     """The run's own config with `stage`, `run` and what was typed now: a whole node per group, a value per key.
 
-    What is taken over keeps its interpolations, so that it resolves against the run's values, not today's defaults.
+    Of `trainer=` only the machine is taken: how long the run trains, and on what, stays. What is taken over keeps its
+    interpolations, so that it resolves against the run's values, not today's defaults.
     """
     from omegaconf import OmegaConf
 
@@ -74,7 +76,8 @@ def rebase(cfg: "DictConfig", run_config: dict[str, Any], overrides: Sequence[st
                 f"Leave out {key}= or run=",
             )
         else:
-            OmegaConf.update(final, key, unresolved(now, cfg, key), merge=False, force_add=True)
+            for part in [f"trainer.{name}" for name in MACHINE] if key == "trainer" else [key]:
+                OmegaConf.update(final, part, unresolved(now, cfg, part), merge=False, force_add=True)
     OmegaConf.resolve(final)
     OmegaConf.set_struct(final, True)
     return final

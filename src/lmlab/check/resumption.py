@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lmlab.check.finished_run import read_config, rebase, run_folder
+from lmlab.check.finished_run import MACHINE, read_config, rebase, run_folder
 from lmlab.errors import ConfigError, LmlabError
 from lmlab.names import covered
 
@@ -17,6 +17,7 @@ FIXED = ("seed", "data", "tokenizer", "model", "task", "optimizer", "scheduler",
 FREE = ("data.n_workers", "data.eval_batch_tokens", "data.cache", "data.tokenizer", "data.path", "data.seed")
 OWN: tuple[str, ...] = (
     "run",
+    "sweep",
     "resume",
     "allow_change",
     "stage",
@@ -26,7 +27,7 @@ OWN: tuple[str, ...] = (
     "data.cache",
     "data.n_workers",
 )  # of the job
-OWN += tuple(f"trainer.{key}" for key in ("max_time", "accelerator", "devices", "num_nodes", "strategy", "launcher"))
+OWN += ("trainer.max_time", *(f"trainer.{key}" for key in MACHINE))
 
 
 def resumed(cfg: "DictConfig", overrides: Sequence[str], typed: Mapping[str, Any]) -> "DictConfig":

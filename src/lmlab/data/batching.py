@@ -61,16 +61,18 @@ class BatchOrder(Sampler[list[int]]):
         short = len(ordered) % self.pools > 0  # not every pool has a row of the last stratum
         # half of a full batch as the floor: a last scrap is evened out with the batch before it
         self.ends = cut(longest, batch_tokens, max(min_rows + short, batch_tokens // (2 * int(ordered[-1]))))
-        self._check_slices(short)
-
-    def _check_slices(self, short: bool) -> None:
         sizes = np.diff(self.ends, prepend=0)
         sizes[-1] -= short
-        slices = self.world * self.accumulation
-        if sizes.min() < slices:
+        self.smallest = int(sizes.min())  # rows of the smallest global batch
+        self.check_shares(world, accumulation)
+
+    def check_shares(self, world: int, accumulation: int) -> None:
+        """Raises ConfigError if a global batch is too small for each process to have a row of each micro-batch."""
+        slices = world * accumulation
+        if self.smallest < slices:
             raise ConfigError(
-                f"a global batch of {sizes.min()} rows cannot be shared by {self.world} processes x "
-                f"{self.accumulation} accumulated batches",
+                f"a global batch of {self.smallest} rows cannot be shared by {world} processes x "
+                f"{accumulation} accumulated batches",
                 "data.batch_tokens",
                 f"Set data.min_rows={slices} and raise data.batch_tokens, or use fewer processes",
             )

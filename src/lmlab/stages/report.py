@@ -1,6 +1,5 @@
 """The tables that a person reads before and after a job."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,8 +13,8 @@ from lmlab.terminal import print_columns, print_table
 def plan(experiment: Experiment) -> dict[str, object]:
     """What is about to run, by name."""
     settings, corpus, module = experiment.settings, experiment.corpus, experiment.module
-    summary = corpus.summary()
-    steps = math.ceil(len(corpus.train_dataloader()) / settings["accumulate_grad_batches"])
+    corpus.order.check_shares(settings["devices"] * settings["num_nodes"], settings["accumulate_grad_batches"])
+    summary, steps = corpus.summary(), corpus.order.batches_per_epoch
     total = steps * (settings["max_epochs"] or 1)
     if settings["max_steps"] > 0:
         total = min(total, settings["max_steps"])

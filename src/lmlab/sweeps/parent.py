@@ -1,8 +1,9 @@
 """What ties a job's process to the sweep that started it."""
 
 import os
-import signal
 import sys
+
+from lmlab import signals
 
 PARENT = "LMLAB_PARENT"  # environment of a job: the process that it must not outlive
 
@@ -10,11 +11,9 @@ PARENT = "LMLAB_PARENT"  # environment of a job: the process that it must not ou
 def die_with_parent() -> bool:
     """Let Linux end this process when the one that started it ends, if that was a sweep; returns whether it was."""
     parent = os.environ.pop(PARENT, None)
-    if parent is None or sys.platform != "linux":
-        return parent is not None
-    import ctypes
-
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
-    if os.getppid() != int(parent):  # it has ended already
+    if parent is None:
+        return False
+    signals.die_with_parent()
+    if sys.platform == "linux" and os.getppid() != int(parent):  # it has ended already
         sys.exit(143)
     return True
