@@ -130,7 +130,7 @@ def prepared(config: DictConfig, folder: RunDirectory, job: Path) -> Experiment:
     """The experiment with its corpus read, its classes known, and its config in `job` for all ranks to find."""
     corpus = instantiate(plain(config.data), "data")
     corpus.prepare()
-    if config.data.get("classes", ()) is None:
+    if config.data.get("classes", ()) is None and corpus.classes is not None:
         config.data.classes = list(corpus.classes)
     folder.write_config(plain(config), job)
     experiment = Experiment(plain(config), folder, job)

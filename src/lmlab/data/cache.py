@@ -13,7 +13,7 @@ from filelock import FileLock
 
 from lmlab.errors import DiskError
 
-LAYOUT = 1  # part of every key: raise it when what an entry holds, or how it is made, changes
+LAYOUT = 2  # part of every key: raise it when what an entry holds, or how it is made, changes
 
 
 def digest(key: dict) -> str:

@@ -1,5 +1,6 @@
 """One corpus: where its rows come from and how they become batches."""
 
+import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,14 +11,16 @@ import torch
 from lightning import LightningDataModule
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Sampler
 
 from lmlab.data import cache as caching
-from lmlab.data import sources
+from lmlab.data import raw_text, sources
 from lmlab.data.batching import BatchOrder, EvaluationOrder
+from lmlab.data.blocks import BlockEvaluationOrder, BlockOrder, Blocks
 from lmlab.data.cleaning import Cleaning
 from lmlab.data.dataset import Batch, TokenizedRows
 from lmlab.data.ragged import Ragged
+from lmlab.data.raw_text import Texts
 from lmlab.data.rows import Splits
 from lmlab.data.store import StoredRows, tokenized, write_tokens
 from lmlab.errors import CheckpointError, ConfigError, DataError, InputMissing
@@ -32,7 +35,7 @@ log = logging.getLogger(__name__)
 
 
 class Corpus(LightningDataModule):
-    """Labelled texts, read once into the cache and batched from there; a subclass says where its rows come from."""
+    """Texts, labelled or raw, read once into the cache and batched from there; a subclass says where they come from."""
 
     packages: ClassVar[tuple[sources.Package, ...]] = ()  # what `read_package` reads
     official_classes: ClassVar[dict[str, str] | None] = None  # what hub and official folders call them: our names
@@ -49,7 +52,7 @@ class Corpus(LightningDataModule):
         revision: str | None = None,
         encoding: str = "utf-8",
         text_column: str = "text",
-        label_column: str = "label",
+        label_column: str | None = "label",
         pair_column: str | None = None,
         classes: Sequence[str] | None = None,
         max_blank: Probability = 0.1,
@@ -59,8 +62,11 @@ class Corpus(LightningDataModule):
         block: PositiveInt = 1,
         split_seed: NonNegativeInt = 0,
         cleaning: Mapping[str, Callable[[str], str] | None] | None = None,
+        batches: Literal["rows", "blocks"] = "rows",
         max_length: PositiveInt = 256,
         truncation: Literal["head", "head_tail"] = "head",
+        stride: PositiveInt | None = None,
+        lanes: bool = False,
         batch_tokens: PositiveInt = 16384,
         eval_batch_tokens: PositiveInt = 32768,
         min_rows: PositiveInt = 8,
@@ -76,35 +82,41 @@ class Corpus(LightningDataModule):
         self.path = Path(path).expanduser() if path else None
         self.path_split, self.hub, self.revision = path_split, hub, revision
         self.encoding, self.columns = encoding, sources.Columns(text_column, label_column, pair_column)
+        self.raw = label_column is None
         self.configured_classes = None if classes is None else [str(name) for name in classes]
         self.max_blank, self.clean = max_blank, Cleaning(cleaning or {})
         self.cut: dict[str, Any] = {"unique": unique}
         self.cut |= {"val_share": val_share, "test_share": test_share, "block": block, "seed": split_seed}
-        self.max_length, self.truncation = max_length, truncation
+        self.batches, self.max_length, self.truncation = batches, max_length, truncation
+        self.stride, self.lanes = stride, lanes
         self.batch_tokens, self.eval_batch_tokens = batch_tokens, eval_batch_tokens
         self.min_rows, self.pool, self.n_workers, self.seed = min_rows, pool, n_workers, seed
         self._stored: StoredRows | None = None
-        self.datasets: dict[str, TokenizedRows] = {}
-        self._order: BatchOrder | None = None
+        self.datasets: dict[str, TokenizedRows | Blocks] = {}
+        self._order: BatchOrder | BlockOrder | None = None
         self._resume = {"epoch": 0, "batch": 0}
         self.may_change: Sequence[str] = ()  # dotted names that a resumed training may find changed
 
     # where rows come from: what a subclass may override
 
-    def read_package(self) -> Splits:
+    def read_package(self) -> Splits | Texts:
         """The rows that an installed package ships."""
         raise ConfigError(f"{type(self).__name__} has no package source", "data.source", "Use hub, or give data.path=")
 
-    def read_hub(self) -> Splits:
+    def read_hub(self) -> Splits | Texts:
         """The rows of a data set of the Hugging Face hub."""
         if not self.hub:
             raise ConfigError(f"{type(self).__name__} names no data set", "data.source=hub", "Give data.hub=<name>")
+        if self.raw:
+            return raw_text.hub(self.hub, self.revision, self.columns.text)
         return sources.hub(self.hub, self.revision, self.columns, self.official_classes)
 
-    def read_files(self) -> Splits:
+    def read_files(self) -> Splits | Texts:
         """The rows at data.path=."""
         if self.path is None:
             raise InputMissing("no files given", "data.source=files", "Give data.path=<file or folder>")
+        if self.raw:
+            return raw_text.files(self.path, self.columns.text, self.encoding, self.path_split)
         names, split = self.official_classes, self.path_split
         return sources.files(self.path, self.columns, self.encoding, names=names, split=split)
 
@@ -123,7 +135,7 @@ class Corpus(LightningDataModule):
         return self._stored
 
     @property
-    def order(self) -> BatchOrder:
+    def order(self) -> BatchOrder | BlockOrder:
         """The order of training batches; `order.batches_per_epoch` is the number of optimizer steps of an epoch."""
         if self._order is None:
             self._order = self._train_order()
@@ -176,7 +188,14 @@ class Corpus(LightningDataModule):
         read = {"package": self.read_package, "hub": self.read_hub, "files": self.read_files}[self.source]
         log.info("reading %s (%s)", type(self).__name__, self.path or self.source)
         pairs = self.columns.pair is not None
-        StoredRows.write(folder, read(), self.configured_classes, pairs=pairs, max_blank=self.max_blank, cut=self.cut)
+        found: Any = read()
+        if self.raw:
+            shares = {name: self.cut[name] for name in ("val_share", "test_share")}
+            raw_text.write(folder, found, str(self.path or self.source), **shares)
+        else:
+            StoredRows.write(
+                folder, found, self.configured_classes, pairs=pairs, max_blank=self.max_blank, cut=self.cut
+            )
 
     def _train_tokenizer(self, folder: Path) -> None:
         if "train" not in self.stored.splits:
@@ -188,8 +207,13 @@ class Corpus(LightningDataModule):
     def _write_tokens(self, folder: Path) -> None:
         write_tokens(folder, self.stored, self.tokenizer, self.clean)
 
-    def _open(self, split: str, folder: Path) -> TokenizedRows:
+    def _open(self, split: str, folder: Path) -> TokenizedRows | Blocks:
         sides = [Ragged.load(folder, f"{split}.{side}") for side in self.stored.sides]
+        if self.batches == "blocks":
+            size = json.loads((folder / "sizes.json").read_text(encoding="utf-8"))[split]
+            stride = None if split == "train" else self.stride
+            continues = self.stored.continues(split)
+            return Blocks(sides[0], continues, max_length=self.max_length, stride=stride, size=size)
         labels = self.stored.labels(split)
         return TokenizedRows(sides, labels, max_length=self.max_length, truncation=self.truncation)
 
@@ -205,8 +229,8 @@ class Corpus(LightningDataModule):
             "hub": [self.hub, self.revision] if self.source == "hub" else None,
             **self.stored.facts,
             "split_seed": self.cut["seed"],
-            "tokens": {split: int(rows.lengths.sum()) for split, rows in sets},
-            "truncated": {split: round(float(rows.truncated.mean()), 4) if len(rows) else 0.0 for split, rows in sets},
+            "tokens": {split: rows.n_tokens for split, rows in sets},
+            "truncated": {split: round(rows.truncated_share, 4) for split, rows in sets},
         }
 
     def text(self, split: str, row: int) -> str:
@@ -218,13 +242,13 @@ class Corpus(LightningDataModule):
         if (pairs is None) != (self.columns.pair is None):
             raise DataError("this model takes pairs of texts" if pairs is None else "this model takes single texts")
         given = [texts] if pairs is None else [texts, pairs]
-        sides = [tokenized(map(self.clean, side), len(side), self.tokenizer) for side in given]
+        sides = [tokenized(map(self.clean, side), self.tokenizer) for side in given]
         return TokenizedRows(sides, max_length=self.max_length, truncation=self.truncation)[list(range(len(texts)))]
 
     def training_tokens(self) -> Iterator[Tensor]:
         """Every training row once on every rank, (B, T) ids each, for families that count before they train."""
         rows = self._rows("train")
-        for batch in EvaluationOrder(rows.lengths, batch_tokens=self.eval_batch_tokens):
+        for batch in self._evaluation_order(rows, rank=0, world=1):
             yield rows[batch]["tokens"]
 
     def train_dataloader(self) -> DataLoader[Batch]:
@@ -276,34 +300,36 @@ class Corpus(LightningDataModule):
     def _world(self) -> int:
         return self.trainer.world_size if self.trainer else 1
 
-    def _train_order(self) -> BatchOrder:
-        return BatchOrder(
-            self._rows("train").lengths,
-            batch_tokens=self.batch_tokens,
-            pool=self.pool,
-            min_rows=self.min_rows,
-            seed=self.seed,
-            rank=self._rank(),
-            world=self._world(),
-            accumulation=self.trainer.accumulate_grad_batches if self.trainer else 1,
-        )
+    def _train_order(self) -> BatchOrder | BlockOrder:
+        rows = self._rows("train")
+        shared: dict[str, int] = {"batch_tokens": self.batch_tokens, "seed": self.seed, "rank": self._rank()}
+        shared |= {"world": self._world()}
+        shared |= {"accumulation": self.trainer.accumulate_grad_batches if self.trainer else 1}
+        if isinstance(rows, Blocks):
+            return BlockOrder(len(rows), max_length=self.max_length, lanes=self.lanes, **shared)
+        return BatchOrder(rows.lengths, pool=self.pool, min_rows=self.min_rows, **shared)
 
     def _evaluation(self, split: str) -> DataLoader[Batch] | list:
         rows = self._rows(split)
         if not len(rows):  # a share of 0 was asked for
             return []
-        order = EvaluationOrder(
-            rows.lengths, batch_tokens=self.eval_batch_tokens, rank=self._rank(), world=self._world()
-        )
-        return self._loader(split, order, 0)
+        return self._loader(split, self._evaluation_order(rows, self._rank(), self._world()), 0)
 
-    def _rows(self, split: str) -> TokenizedRows:
+    def _evaluation_order(
+        self, rows: TokenizedRows | Blocks, rank: int, world: int
+    ) -> EvaluationOrder | BlockEvaluationOrder:
+        if isinstance(rows, Blocks):
+            n_rows = max(1, self.eval_batch_tokens // self.max_length)
+            return BlockEvaluationOrder(rows.positions(), rows=n_rows, lanes=self.lanes, rank=rank, world=world)
+        return EvaluationOrder(rows.lengths, batch_tokens=self.eval_batch_tokens, rank=rank, world=world)
+
+    def _rows(self, split: str) -> TokenizedRows | Blocks:
         if split not in self.datasets:
             have = ", ".join(self.datasets)
             raise DataError(f"there is no {split} split, only: {have}", str(self.path or self.source), "Give its rows")
         return self.datasets[split]
 
-    def _loader(self, split: str, order: BatchOrder | EvaluationOrder, seed: int) -> DataLoader[Batch]:
+    def _loader(self, split: str, order: Sampler[list[int]], seed: int) -> DataLoader[Batch]:
         return DataLoader(
             self._rows(split),
             sampler=order,

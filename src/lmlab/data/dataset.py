@@ -16,10 +16,16 @@ class Batch(TypedDict):
     """What a corpus hands to a task: B texts, padded to the longest of them, T ids."""
 
     rows: Tensor  # (B,) int64, the number of each text in its split
-    tokens: Tensor  # (B, T) int64: [CLS] text, or [CLS] text [SEP] pair, then [PAD]
+    tokens: Tensor  # (B, T) int64: [CLS] text, or [CLS] text [SEP] pair, then [PAD]; of blocks [SEP] text [SEP] text
     mask: Tensor  # (B, T) bool, True where there is a real token
     label: NotRequired[Tensor]  # (B,) int64, the class; absent for texts to be predicted
     segments: NotRequired[Tensor]  # (B, T) int64, 1 where the second text of a pair stands; absent without pairs
+    target: NotRequired[Tensor]  # (B, T) int64, the token after each; -100 where none is to be scored
+    bytes: NotRequired[
+        Tensor
+    ]  # (B,) float64, the share of its split's UTF-8 bytes that the targets of a block stand for
+    words: NotRequired[Tensor]  # (B,) float64, the same of its words
+    cache: NotRequired[dict]  # what a network remembers of the text before the batch; its module puts it there
 
 
 class TokenizedRows(Dataset[Batch]):
@@ -50,6 +56,14 @@ class TokenizedRows(Dataset[Batch]):
 
     def __len__(self) -> int:
         return len(self.lengths)
+
+    @property
+    def n_tokens(self) -> int:
+        return int(self.lengths.sum())
+
+    @property
+    def truncated_share(self) -> float:
+        return float(self.truncated.mean()) if len(self) else 0.0
 
     def __getitem__(self, rows: list[int]) -> Batch:
         index = np.asarray(rows, np.int64)

@@ -1,6 +1,6 @@
 """Rows of unequal length in two flat arrays, in memory or mapped from disk."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -51,6 +51,37 @@ class Ragged:
 
     def text(self, row: int) -> str:
         return self[row].tobytes().decode("utf-8", "surrogatepass")
+
+
+class RaggedWriter:
+    """Writes a Ragged to disk block by block, so that it may be larger than memory."""
+
+    def __init__(self, folder: Path, name: str, dtype: type[np.unsignedinteger]) -> None:
+        self.folder, self.name, self.dtype = folder, name, np.dtype(dtype)
+        self.lengths: list[np.ndarray] = [np.zeros(1, np.int64)]
+        self.size = 0
+
+    def __enter__(self) -> "RaggedWriter":
+        self.file = (self.folder / f"{self.name}.npy").open("wb")
+        self._header()
+        return self
+
+    def add(self, values: np.ndarray, lengths: Sequence[int] | np.ndarray) -> None:
+        """Rows of these lengths, whose values follow one another."""
+        np.asarray(values, self.dtype).tofile(self.file)
+        self.size += len(values)
+        self.lengths.append(np.asarray(lengths, np.int64))
+
+    def __exit__(self, *_: object) -> None:
+        self.file.seek(0)
+        self._header()
+        self.file.close()
+        np.save(self.folder / f"{self.name}.offsets.npy", np.concatenate(self.lengths).cumsum())
+
+    def _header(self) -> None:
+        """numpy leaves room in it for the length to grow."""
+        facts = {"descr": np.lib.format.dtype_to_descr(self.dtype), "fortran_order": False, "shape": (self.size,)}
+        np.lib.format.write_array_header_1_0(self.file, facts)
 
 
 def ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:

@@ -28,13 +28,13 @@ class Columns:
     """Which columns of a table hold the text, the label and, for pairs, the second text."""
 
     text: str = "text"
-    label: str = "label"
+    label: str | None = "label"  # None: raw text
     pair: str | None = None
 
     def row(self, record: dict[str, Any], place: str) -> Row:
         return Row(
             words(record, self.text, place),
-            _label(value(record, self.label, place), place),
+            None if self.label is None else _label(value(record, self.label, place), place),
             place,
             None if self.pair is None else words(record, self.pair, place),
         )
@@ -201,17 +201,8 @@ def hub(name: str, revision: str | None, columns: Columns, names: dict[str, str]
     """The splits of a data set on the Hugging Face hub, from the local cache where it lies there."""
     import datasets
 
-    try:
-        found = datasets.load_dataset(name, revision=revision)
-    except Exception as error:  # half a dozen kinds, by version, for: unknown, offline, gated, gone
-        raise InputMissing(
-            f"data set '{name}' is not in the local cache and could not be fetched ({type(error).__name__})",
-            "data.source=hub",
-            f"With a network: hf download {name} --repo-type dataset. "
-            "These need none: data=imdb, rotten_tomatoes, bbc_news, zh_reviews, or files with data.path=",
-        ) from error
     splits: Splits = {}
-    for split, rows in found.items():
+    for split, rows in loaded(name, revision).items():
         if (known := SPLIT_NAMES.get(split)) is None:
             log.info("split '%s' of %s is left out", split, name)
             continue
@@ -222,6 +213,22 @@ def hub(name: str, revision: str | None, columns: Columns, names: dict[str, str]
             rows = rows.remove_columns(columns.label).add_column(columns.label, labels)
         splits[known] = [columns.row(record, f"{name} {split} row {n}") for n, record in enumerate(rows)]
     return splits
+
+
+def loaded(name: str, revision: str | None) -> Any:
+    """A data set by its name on the hub, `name:config` where it has several parts; split -> rows."""
+    import datasets
+
+    path, _, config = name.partition(":")
+    try:
+        return datasets.load_dataset(path, config or None, revision=revision)
+    except Exception as error:  # half a dozen kinds, by version, for: unknown, offline, gated, gone
+        raise InputMissing(
+            f"data set '{name}' is not in the local cache and could not be fetched ({type(error).__name__})",
+            "data.source=hub",
+            f"With a network: hf download {path} --repo-type dataset. "
+            "These need none: data=imdb, rotten_tomatoes, bbc_news, zh_reviews, zh_news, or files with data.path=",
+        ) from error
 
 
 def stream(path: str | Path, text_column: str, encoding: str = "utf-8") -> Iterator[str]:

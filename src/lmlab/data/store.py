@@ -3,21 +3,23 @@
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from lmlab.data.ragged import Ragged
+from lmlab.data.ragged import Ragged, RaggedWriter
 from lmlab.data.rows import Splits, numbered, without_blanks
 from lmlab.data.splits import completed, counts, shared
 from lmlab.tokenizer import Tokenizer
 
 log = logging.getLogger(__name__)
 
-BLOCK = 1000  # texts tokenized at a time
+BLOCK, CHARACTERS = 1000, 2**23  # texts, and characters, tokenized at a time
 
 
 class StoredRows:
@@ -74,8 +76,15 @@ class StoredRows:
     def sides(self) -> tuple[str, ...]:
         return ("text", "pair") if self.facts["pairs"] else ("text",)
 
-    def labels(self, split: str) -> np.ndarray:
-        return np.load(self.folder / f"{split}.label.npy", allow_pickle=False)
+    def labels(self, split: str) -> np.ndarray | None:
+        """The class of each row; None in raw text."""
+        file = self.folder / f"{split}.label.npy"
+        return np.load(file, allow_pickle=False) if file.exists() else None
+
+    def continues(self, split: str) -> np.ndarray:
+        """Whether each text goes on with the one before it."""
+        file = self.folder / f"{split}.continues.npy"
+        return np.load(file, allow_pickle=False) if file.exists() else np.zeros(self.facts["rows"][split], bool)
 
     def texts(self, split: str, side: str = "text") -> Ragged:
         return Ragged.load(self.folder, f"{split}.{side}")
@@ -89,24 +98,40 @@ class StoredRows:
 
 def write_tokens(folder: Path, stored: StoredRows, tokenizer: Tokenizer, clean: Callable[[str], str]) -> None:
     """Tokenize all splits: whole texts, so that one entry serves every max_length and way to truncate."""
-    total = sum(stored.facts["rows"].values()) * len(stored.sides)
-    with tqdm(total=total, desc="tokenize", unit=" texts", disable=None, leave=False) as progress:  # silent in files
-        for split in stored.splits:
-            for side in stored.sides:
-                texts = stored.texts(split, side)
-                all_texts = (clean(texts.text(row)) for row in range(len(texts)))
-                tokenized(all_texts, len(texts), tokenizer, progress.update).save(folder, f"{split}.{side}")
+    sides = [(split, side, stored.texts(split, side)) for split in stored.splits for side in stored.sides]
+    sizes: dict[str, Counter[str]] = {split: Counter(bytes=0, words=0) for split in stored.splits}
+    total = sum(len(texts.values) for _, _, texts in sides)
+    with tqdm(total=total, desc="tokenize", unit="B", unit_scale=True, disable=None, leave=False) as progress:
+        for split, side, texts in sides:
+            with RaggedWriter(folder, f"{split}.{side}", token_type(tokenizer)) as writer:
+                for block in blocks(clean(texts.text(row)) for row in range(len(texts))):
+                    rows = tokenizer.encode(block)
+                    lengths = list(map(len, rows))
+                    writer.add(np.fromiter(chain.from_iterable(rows), writer.dtype, sum(lengths)), lengths)
+                    n_bytes = sum(len(text.encode("utf-8", "surrogatepass")) for text in block)
+                    sizes[split].update(bytes=n_bytes, words=sum(len(text.split()) for text in block))
+                    progress.update(n_bytes)
+    (folder / "sizes.json").write_text(json.dumps(sizes), encoding="utf-8")
 
 
-def tokenized(
-    texts: Iterator[str], count: int, tokenizer: Tokenizer, told: Callable[[int], object] = lambda n: None
-) -> Ragged:
-    """The ids of `count` texts, tokenized in blocks on all cores."""
+def blocks(texts: Iterable[str]) -> Iterator[list[str]]:
+    """Texts in groups that keep all cores busy and are small beside the memory."""
+    block: list[str] = []
+    size = 0
+    for text in texts:
+        block.append(text)
+        size += len(text)
+        if len(block) == BLOCK or size >= CHARACTERS:
+            yield block
+            block, size = [], 0
+    if block:
+        yield block
 
-    def blocks() -> Iterator[list[list[int]]]:
-        for begin in range(0, count, BLOCK):
-            block = [next(texts) for _ in range(min(BLOCK, count - begin))]
-            yield tokenizer.encode(block)
-            told(len(block))
 
-    return Ragged.from_tokens(blocks(), np.uint16 if len(tokenizer) <= 2**16 else np.uint32)
+def tokenized(texts: Iterable[str], tokenizer: Tokenizer) -> Ragged:
+    """The ids of a few texts."""
+    return Ragged.from_tokens(map(tokenizer.encode, blocks(texts)), token_type(tokenizer))
+
+
+def token_type(tokenizer: Tokenizer) -> type[np.unsignedinteger]:
+    return np.uint16 if len(tokenizer) <= 2**16 else np.uint32

@@ -1,11 +1,12 @@
 """Files of records (csv, tsv, jsonl, parquet, txt), read line by line; what is wrong is told by its place."""
 
 import csv
+import gzip
 import io
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from lmlab.errors import ConfigError, DataError, InputMissing
 
@@ -61,8 +62,9 @@ def records(path: Path, encoding: str = "utf-8") -> Iterator[Record]:
 
 
 def opened(path: Path) -> BinaryIO:
+    """The bytes of a file, unpacked where it is a .gz."""
     try:
-        return path.open("rb")
+        return cast(BinaryIO, gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
     except OSError as error:
         raise InputMissing(f"the file cannot be read: {error.strerror}", str(path), "Check its permissions") from error
 

@@ -1,5 +1,6 @@
 """What a task may ask of a model family. Read this file first."""
 
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
@@ -27,6 +28,11 @@ class Network(nn.Module):
     def logits(self, states: Float[Tensor, "B T D"]) -> Float[Tensor, "B T V"]:
         """Unnormalised log-probabilities of the next (or masked) token."""
         raise NotImplementedError(f"{type(self).__name__} has no output layer over the vocabulary.")
+
+    def losses(self, states: Float[Tensor, "N D"], targets: Int[Tensor, "N"]) -> Float[Tensor, "N"]:
+        """-log p of each target, 0 for a target of -100; a family that can tell it without scoring the whole
+        vocabulary overrides this."""
+        return F.cross_entropy(self.logits(states.unsqueeze(0)).squeeze(0).float(), targets, reduction="none")
 
     def pool(self, states: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B D"]:
         """One vector a text: the mean of the states of its real tokens."""
