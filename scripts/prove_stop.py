@@ -39,11 +39,14 @@ def main() -> int:
         command = [*JOB, "trainer=ddp", "trainer.max_epochs=999", f"run.output={folder}", "run.id=run"]
         for number in range(arguments.times * len(RECEIVERS)):
             receiver = RECEIVERS[number % len(RECEIVERS)]
-            faults, took, steps = stopped(command, run, receiver, chance.uniform(0, 2), arguments.patience)
+            faults, took, saved, steps = stopped(command, run, receiver, chance.uniform(0, 2), arguments.patience)
             seconds.append(took)
             wrong += bool(faults)
             told = "; ".join(faults) or "143, saved, nothing left"
-            print(f"SIGTERM to {receiver}, after step {steps}: {told} ({took:.1f} s)", flush=True)
+            print(
+                f"SIGTERM to {receiver}, after step {steps}: {told} (saved in {saved:.1f} s, ended in {took:.1f} s)",
+                flush=True,
+            )
             command = [f"resume={run}"]
     print(
         f"{len(seconds)} signals, {wrong} faults; {median(seconds):.1f} s to the end of all, at most {max(seconds):.1f}"
@@ -51,18 +54,20 @@ def main() -> int:
     return 1 if wrong else 0
 
 
-def stopped(command: list[str], run: Path, receiver: str, wait: float, patience: float) -> tuple[list[str], float, int]:
-    """Let a run do two steps or more, signal it: (what was wrong, seconds to its end, steps logged)."""
+def stopped(
+    command: list[str], run: Path, receiver: str, wait: float, patience: float
+) -> tuple[list[str], float, float, int]:
+    """Let a run do two steps or more, signal it: (what was wrong, seconds to its end, to its save, steps saved)."""
     begun = last_step(run / "checkpoints")
     process = start(command)
     while last_step(run / "checkpoints") <= begun:
         if process.poll() is not None:
-            return [f"it ended by itself with {process.returncode}, before any new step"], 0.0, begun
+            return [f"it ended by itself with {process.returncode}, before any new step"], 0.0, 0.0, begun
         time.sleep(0.01)
     time.sleep(wait)
     group = list(members(process.pid))
     ranks = [pid for pid in group if "lmlab.worker" in Path(f"/proc/{pid}/cmdline").read_text()]
-    asked = time.monotonic()
+    asked, signalled = time.monotonic(), time.time()
     if receiver == "group":
         os.killpg(process.pid, signal.SIGTERM)
     else:
@@ -84,7 +89,8 @@ def stopped(command: list[str], run: Path, receiver: str, wait: float, patience:
     logged, saved = steps(run), last_step(run / "checkpoints")
     if logged != list(range(saved)):
         faults.append(f"{len(logged)} steps logged, the last checkpoint is of step {saved}")
-    return faults, took, saved
+    written = max(file.stat().st_mtime for file in (run / "checkpoints").glob("step-*.ckpt.json"))
+    return faults, took, max(0.0, written - signalled), saved
 
 
 def members(group: int) -> Iterator[int]:

@@ -14,7 +14,9 @@ from jobs import ROOT, TINY, only_run, write_reviews
 
 BLOCKS = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
 LINES = [line for block in BLOCKS for line in block.splitlines() if line.strip()]
-SLOW = re.compile("prove_resume|bench_classification| -m ")  # several processes each, whose parts have their own tests
+SLOW = re.compile(
+    "prove_resume|prove_stop|bench_classification| -m "
+)  # several processes each, whose parts have their own tests
 COMMANDS = [pytest.param(line, marks=[pytest.mark.slow] if SLOW.search(line) else []) for line in LINES]
 SMALL = ["data.path=reviews", "trainer.limit_train_batches=2", "data.max_length=40"]
 
@@ -64,12 +66,14 @@ def test_a_command_of_the_readme(command, place, monkeypatch, capsys):
         "scripts/bench_classification.py": [*TINY, *SMALL, "--rounds", "1", "--steps", "2", "--warmup", "1"],
         "scripts/bench_saving.py": [*TINY, *SMALL, "--saves", "1"],
         "scripts/baseline_tfidf.py": ["data.path=reviews"],
-        "scripts/prove_resume.py": ["--kills", "2"],
+        "scripts/prove_resume.py": ["--kills", "2", "--scenario", "plain"],
+        "scripts/prove_stop.py": ["--times", "1"],
     }
     monkeypatch.setattr(sys, "argv", [program, *arguments, *small[program]])
     with contextlib.suppress(SystemExit) if "prove" in program else contextlib.nullcontext():
         runpy.run_path(str(ROOT / program), run_name="__main__")
-    assert " 0 differences" in capsys.readouterr().out or "prove" not in program
+    told = capsys.readouterr().out
+    assert "prove" not in program or " 0 differences" in told or " 0 faults" in told
 
 
 def test_every_option_is_in_the_table():
