@@ -5,13 +5,15 @@ from pathlib import Path
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
 from jobs import ROOT, TINY, write_reviews
 from lmlab import check
 from lmlab.errors import ConfigError
 from lmlab.job import run
 
-MODELS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml"))
+SIZES = {"gpt2_medium", "gpt2_large", "gpt2_xl"}  # of one family: that they compose is told by test_configs.py
+MODELS = sorted({path.stem for path in (ROOT / "conf" / "model").glob("*.yaml")} - SIZES)
 CORPORA = sorted(path.stem for path in (ROOT / "conf" / "data").glob("*.yaml"))
 
 
@@ -22,10 +24,14 @@ def test_a_batch_goes_through_or_the_pair_is_refused(model, data, tmp_path, monk
     monkeypatch.chdir(tmp_path)
     choice = [f"model={model}", f"data={data}", "trainer=cpu", "logger=csv"]
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        classes = compose("config", choice).data.classes or ["negative", "positive"]
-        reviews = write_reviews(Path("reviews"), classes=tuple(classes))
+        plain = compose("config", choice)
+        reviews = write_reviews(Path("reviews"), classes=tuple(plain.data.classes or ["negative", "positive"]))
+        if plain.data.label_column is None:
+            reviews = Path("reviews.txt")
+            reviews.write_text("a film that is one of many\n" * 200)
         limits = [f"trainer.limit_{split}_batches=1" for split in ("train", "val", "test")]
-        config = compose("config", [*choice, *TINY, *limits, "trainer.max_epochs=1", f"data.path={reviews}"])
+        tiny = [typed for typed in TINY if OmegaConf.select(plain, typed.partition("=")[0]) is not None]
+        config = compose("config", [*choice, *tiny, *limits, "trainer.max_epochs=1", f"data.path={reviews}"])
     choices = {"model": model, "data": data}
     try:
         check.composed(config, [], choices)
@@ -33,5 +39,6 @@ def test_a_batch_goes_through_or_the_pair_is_refused(model, data, tmp_path, monk
         assert "fit" in str(error) or "pair" in str(error)
         return
     results = run(config, [], choices)
-    assert 0 <= results["test"]["test/accuracy"] <= 1
-    assert results["test"]["test/rows"] > 0 and torch.isfinite(torch.tensor(results["val"]["val/loss"]))
+    told = {name.partition("/")[2]: value for name, value in (results["test"] or results["val"]).items()}
+    assert torch.isfinite(torch.tensor(results["val"]["val/loss"]))
+    assert told.get("rows", told.get("tokens")) > 0 and 0 <= told.get("accuracy", 0) <= 1

@@ -78,6 +78,14 @@ def warmup_linear(optimizer: Optimizer, total_steps: int, *, warmup: Probability
     return scheduled(optimizer, total_steps, warmup, lambda done: 1 - done)
 
 
+def warmup_stable_decay(
+    optimizer: Optimizer, total_steps: int, *, warmup: Probability = 0.02, decay: Probability = 0.2
+) -> LambdaLR:
+    """Linear up, flat, and over the last share `decay` linear down to zero (Hu et al., 2024, section 4)."""
+    falling = decay / max(1e-9, 1 - warmup)  # as a share of what comes after the warm-up
+    return scheduled(optimizer, total_steps, warmup, lambda done: min(1.0, (1 - done) / max(1e-9, falling)))
+
+
 def constant(optimizer: Optimizer, total_steps: int, *, warmup: Fraction = 0.0) -> LambdaLR:
     """Linear up, then flat."""
     return scheduled(optimizer, total_steps, warmup, lambda done: 1.0)

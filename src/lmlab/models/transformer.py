@@ -33,6 +33,8 @@ class Transformer(Network):
         n_layers: PositiveInt = 2,
         d_ff: PositiveInt = 512,
         positions: Literal["learned", "sinusoidal", "rotary"] = "learned",
+        norm: Literal["layer", "rms"] = "layer",
+        activation: Literal["gelu", "gelu_tanh", "swiglu"] = "gelu",
         dropout: Fraction = 0.1,
         attention_dropout: Fraction = 0.0,
         token_dropout: Fraction = 0.0,
@@ -65,6 +67,8 @@ class Transformer(Network):
                 dropout=dropout,
                 attention_dropout=attention_dropout,
                 rotary=rotary,
+                norm=norm,
+                activation=activation,
                 **side,
             )
 

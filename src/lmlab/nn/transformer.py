@@ -1,5 +1,9 @@
 """The Transformer layer and a stack of them: encoder, decoder and both are the same layers."""
 
+from collections.abc import Callable
+from functools import partial
+from typing import Literal
+
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
@@ -11,8 +15,30 @@ from lmlab.nn.positions import RotaryPositions
 class FeedForward(nn.Sequential):
     """Two linear maps with a GELU between, at each position (Vaswani et al., 2017, section 3.3)."""
 
+    def __init__(self, d_model: int, d_ff: int, *, approximate: Literal["none", "tanh"] = "none") -> None:
+        super().__init__(nn.Linear(d_model, d_ff), nn.GELU(approximate), nn.Linear(d_ff, d_model))
+
+
+class SwiGLU(nn.Module):
+    """Two linear maps with a gate between, at each position (Shazeer, 2020); as wide as costs what `d_ff` costs."""
+
     def __init__(self, d_model: int, d_ff: int) -> None:
-        super().__init__(nn.Linear(d_model, d_ff), nn.GELU(), nn.Linear(d_ff, d_model))
+        super().__init__()
+        width = max(8, 2 * d_ff // 3)
+        self.gated = nn.Linear(d_model, 2 * width, bias=False)
+        self.output = nn.Linear(width, d_model, bias=False)
+
+    def forward(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
+        gate, value = self.gated(x).chunk(2, dim=-1)
+        return self.output(nn.functional.silu(gate) * value)
+
+
+NORMS: dict[str, Callable[[int], nn.Module]] = {"layer": nn.LayerNorm, "rms": nn.RMSNorm}
+FEED_FORWARDS: dict[str, Callable[[int, int], nn.Module]] = {
+    "gelu": FeedForward,
+    "gelu_tanh": partial(FeedForward, approximate="tanh"),
+    "swiglu": SwiGLU,
+}
 
 
 class TransformerLayer(nn.Module):
@@ -27,16 +53,18 @@ class TransformerLayer(nn.Module):
         dropout: float,
         attention_dropout: float,
         rotary: RotaryPositions | None,
+        norm: str,
+        activation: str,
         cross: bool,
     ) -> None:
         super().__init__()
-        self.norm_attention = nn.LayerNorm(d_model)
+        self.norm_attention = NORMS[norm](d_model)
         self.attention = SelfAttention(d_model, n_heads, dropout=attention_dropout, rotary=rotary)
         if cross:
-            self.norm_cross = nn.LayerNorm(d_model)
+            self.norm_cross = NORMS[norm](d_model)
             self.cross = CrossAttention(d_model, n_heads, dropout=attention_dropout)
-        self.norm_feed_forward = nn.LayerNorm(d_model)
-        self.feed_forward = FeedForward(d_model, d_ff)
+        self.norm_feed_forward = NORMS[norm](d_model)
+        self.feed_forward = FEED_FORWARDS[activation](d_model, d_ff)
         self.dropout = Dropout(dropout)
 
     def forward(
@@ -68,6 +96,8 @@ class TransformerStack(nn.Module):
         dropout: float,
         attention_dropout: float = 0.0,
         rotary: RotaryPositions | None = None,
+        norm: str = "layer",
+        activation: str = "gelu",
         causal: bool = False,
         cross: bool = False,
     ) -> None:
@@ -81,11 +111,13 @@ class TransformerStack(nn.Module):
                 dropout=dropout,
                 attention_dropout=attention_dropout,
                 rotary=rotary,
+                norm=norm,
+                activation=activation,
                 cross=cross,
             )
             for _ in range(n_layers)
         )
-        self.norm = nn.LayerNorm(d_model)
+        self.norm = NORMS[norm](d_model)
 
     def forward(
         self,

@@ -15,9 +15,8 @@ def plan(experiment: Experiment) -> dict[str, object]:
     settings, corpus, module = experiment.settings, experiment.corpus, experiment.module
     corpus.order.check_shares(settings["devices"] * settings["num_nodes"], settings["accumulate_grad_batches"])
     summary, steps = corpus.summary(), corpus.order.batches_per_epoch
-    total = steps * (settings["max_epochs"] or 1)
-    if settings["max_steps"] > 0:
-        total = min(total, settings["max_steps"])
+    limits = [steps * settings["max_epochs"], settings["max_steps"]]
+    total = min((limit for limit in limits if limit > 0), default=0)  # 0: until it is stopped
     rank = f"{settings['accelerator']} x {settings['devices']}"
     return {
         "parameters": f"{sum(p.numel() for p in module.parameters()):,}",
