@@ -6,7 +6,7 @@ os.environ |= {"HF_HUB_OFFLINE": "1", "WANDB_MODE": "offline", "WANDB_SILENT": "
 
 from jaxtyping import install_import_hook  # noqa: E402
 
-install_import_hook(["lmlab.nn", "lmlab.models", "lmlab.tasks"], "beartype.beartype")
+install_import_hook(["lmlab.nn", "lmlab.models", "lmlab.tasks", "lmlab.generate"], "beartype.beartype")
 
 import pytest  # noqa: E402
 import torch  # noqa: E402

@@ -62,6 +62,14 @@ def test_a_cached_decoder_equals_one_that_reads_all_again(variant):
     torch.testing.assert_close(torch.cat(parts, dim=1), decoder.decode(tokens), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("cuts", [(4, 7, 8), (1, 2, 5), (2, 3, 4)])
+def test_a_cached_decoder_reads_any_number_of_tokens_at_a_time(variant, cuts):
+    decoder, tokens, cache = tiny("decoder", **variant), texts(), {}
+    parts = [decoder.decode(part, cache=cache) for part in tokens.tensor_split(cuts, dim=1)]
+    torch.testing.assert_close(torch.cat(parts, dim=1), decoder.decode(tokens), atol=1e-5, rtol=1e-5)
+
+
 def test_an_encoder_decoder_reads_its_memory_and_not_the_padding_of_it():
     network, source, target = tiny("encoder-decoder"), texts(), texts(length=7)
     mask = torch.ones_like(source, dtype=torch.bool)

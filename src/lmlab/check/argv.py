@@ -70,9 +70,20 @@ def written_out(override: Override) -> Override:
     ):
         bare = override.value.strip("'\"").replace("\\", "\\\\").replace("'", "\\'")
         return Override("", override.key, f"'{bare}'")  # Hydra's grammar wants quotes round = , and spaces
+    if override.key == "stage.prompt" and override.value:
+        return Override("", override.key, quoted(override.value))
     if override.key == "debug" and override.value in ("true", "false"):
         return Override("", "debug", "default" if override.value == "true" else "null")
     return override
+
+
+def quoted(text: str) -> str:
+    """A text in Hydra's quotation marks, if it has none: a prompt is text, whatever signs it holds."""
+    if re.fullmatch(r"'[^']*'|\"[^\"]*\"", text):
+        return text
+    # a backslash counts only before a quotation mark, at the end and before an interpolation
+    text = re.sub(r"(\\*)('|\Z)", lambda found: 2 * found[1] + (found[2] and "\\'"), text)
+    return "'" + text.replace("${", "\\${") + "'"
 
 
 def refuse_twice(overrides: Sequence[Override]) -> None:

@@ -12,7 +12,7 @@ from lmlab.errors import ConfigError
 
 METADATA = {  # keys that the checks and the stages read; no constructor sees them
     "data": {"provides"},
-    "task": {"needs", "architecture", "batches", "label_column", "monitor", "mode"},
+    "task": {"needs", "architecture", "batches", "label_column", "monitor", "mode", "answers"},
     "model": {"architectures"},
     "trainer": {"launcher"},
 }

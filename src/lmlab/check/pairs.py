@@ -1,4 +1,4 @@
-"""Which corpus, task and family go together, from their YAML's own words: provides, needs, architecture(s)."""
+"""Which corpus, task, family and stage go together, by their YAML: provides, needs, architecture(s), answers."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -29,6 +29,19 @@ def refuse_pair(config: Mapping[str, Any]) -> None:
             "model and task",
             f"Models that fit this task: {listed(families_with(shape))}. "
             f"Tasks that fit this model: {listed(tasks_with(shapes))}",
+        )
+
+
+def refuse_stage(config: Mapping[str, Any]) -> None:
+    """Raises ConfigError for a stage that asks what the run's task was not trained to answer."""
+    stage, task = str((config.get("stage") or {}).get("_target_")).rpartition(".")[2], config["task"]
+    answers = {metadata("task", name, "_target_"): metadata("task", name, "answers") for name in groups()["task"]}
+    own = answers.get(task.get("_target_"))
+    if own is not None and stage not in own and any(stage in stages for stages in answers.values() if stages):
+        raise ConfigError(
+            f"stage={stage} asks what a {called(task)} run does not answer",
+            "stage and task",
+            f"Stages that fit this task: {listed(f'stage={name}' for name in ('test', *own))}",
         )
 
 

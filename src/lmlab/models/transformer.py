@@ -46,6 +46,7 @@ class Transformer(Network):
         super().__init__()
         if d_model % n_heads:
             raise ConfigError(f"d_model {d_model} is not divisible by n_heads {n_heads}", "model.network")
+        self.context = max_length
         self.embedding = TokenEmbedding(vocab_size, d_model, token_dropout=token_dropout)
         self.ngrams = None
         if ngram_orders:
@@ -102,15 +103,17 @@ class Transformer(Network):
         return super().logits(states) if self.output is None else self.output(states)
 
     def embed(self, tokens: Int[Tensor, "B T"], cache: dict | None = None) -> Float[Tensor, "B T D"]:
-        """Vectors of tokens at their positions; a cache remembers the tokens that came before."""
+        """Vectors of tokens at their positions; a cache remembers how many came before, and the last ones."""
         length, start = tokens.shape[1], 0
-        if cache is not None:
-            tokens = torch.cat((cache["tokens"], tokens), dim=1) if "tokens" in cache else tokens
-            cache["tokens"], start = tokens, tokens.shape[1] - length
         x = self.embedding(tokens)
+        if cache is not None:
+            start = cache.get("length", 0)
+            cache["length"] = start + length
         if self.ngrams is not None:
-            x = x + self.ngrams(tokens)
-        x = x[:, start:]
+            if cache is not None:
+                tokens = torch.cat((cache["tokens"], tokens), dim=1) if start else tokens
+                cache["tokens"] = tokens[:, max(0, tokens.shape[1] - max(self.ngrams.orders) + 1) :]
+            x = x + self.ngrams(tokens)[:, -length:]
         x = x if isinstance(self.positions, nn.Identity) else self.positions(x, start)
         return self.dropout(x)
 

@@ -1,8 +1,9 @@
 """Multi-head attention, of a text to itself and of one text to another."""
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
-from torch import Tensor, cat, nn
+from torch import Tensor, nn
 
 from lmlab.nn.positions import RotaryPositions
 
@@ -23,18 +24,18 @@ class SelfAttention(nn.Module):
         x: Float[Tensor, "B T D"],
         mask: Bool[Tensor, "B 1 1 S"] | None = None,
         causal: bool = False,
-        cache: dict[str, Tensor] | None = None,
+        cache: dict | None = None,
     ) -> Float[Tensor, "B T D"]:
         query, key, value = (split_heads(part, self.n_heads) for part in self.qkv(x).chunk(3, dim=-1))
-        start = 0 if not cache else cache["key"].shape[2]
+        start = cache.get("length", 0) if cache else 0
         if self.rotary is not None:
             query, key = self.rotary(query, start), self.rotary(key, start)
         if cache is not None:
-            if cache:
-                key, value = cat((cache["key"], key), dim=2), cat((cache["value"], value), dim=2)
-            cache["key"], cache["value"] = key, value
+            key, value = remembered(cache, "key", key), remembered(cache, "value", value)
+            cache["length"] = key.shape[2]
         if causal and start and x.shape[1] > 1:
-            raise ValueError("after the first call a cached decoder takes one token at a time")
+            past = torch.ones(x.shape[1], key.shape[2], dtype=torch.bool, device=x.device).tril(start)  # (T, S)
+            mask = past if mask is None else mask & past
         attended = F.scaled_dot_product_attention(
             query,
             key,
@@ -65,6 +66,19 @@ class CrossAttention(nn.Module):
             query, key, value, attn_mask=mask, dropout_p=self.dropout if self.training else 0.0
         )
         return self.output(merge_heads(attended))
+
+
+def remembered(cache: dict, name: str, new: Float[Tensor, "B H T d"]) -> Float[Tensor, "B H S d"]:
+    """`new` after the `cache["length"]` keys or values that came before, in a buffer that doubles when it is full."""
+    start = cache.get("length", 0)
+    end = start + new.shape[2]
+    if name not in cache or end > cache[name].shape[2]:
+        buffer = new.new_empty(*new.shape[:2], 2 * end, new.shape[3])
+        if start:
+            buffer[:, :, :start] = cache[name][:, :, :start]
+        cache[name] = buffer
+    cache[name][:, :, start:end] = new
+    return cache[name][:, :, :end]
 
 
 def split_heads(x: Float[Tensor, "B T D"], n_heads: int) -> Float[Tensor, "B H T d"]:

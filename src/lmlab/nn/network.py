@@ -8,6 +8,8 @@ from torch import Tensor, nn
 class Network(nn.Module):
     """The mathematics of a model family: tokens in, states out. A family implements what it can."""
 
+    context: int | None = None  # the most tokens that `decode` can read; None if any number
+
     def encode(self, tokens: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B T D"]:
         """States that see the whole text; `mask` is True on real tokens."""
         raise NotImplementedError(f"{type(self).__name__} has no encoder: it cannot read a text from both sides.")

@@ -9,6 +9,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from lmlab.experiment import Experiment
 from lmlab.terminal import print_columns, print_table
 
+QUESTIONS = {  # what a stage that answers is asked, for example
+    "predict": "stage.input=texts.csv",
+    "generate": 'stage.prompt="Once upon a time"',
+    "score": "stage.input=texts.txt",
+}
+
 
 def plan(experiment: Experiment) -> dict[str, object]:
     """What is about to run, by name."""
@@ -48,7 +54,8 @@ def print_results(experiment: Experiment, results: Mapping[str, Mapping[str, flo
     if (path / "wandb").is_dir():
         print(f"dashboard    wandb leet {path / 'wandb'}")
     print(f"test again   python src/run.py stage=test run={path}")
-    print(f"predict      python src/run.py stage=predict run={path} stage.input=texts.csv")
+    for stage in experiment.config["task"].get("answers", ()):
+        print(f"{stage:<12} python src/run.py stage={stage} run={path} {QUESTIONS[stage]}")
 
 
 def number(value: float | None) -> str:

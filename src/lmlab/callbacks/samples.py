@@ -1,0 +1,65 @@
+"""What a language model writes while it learns: the same prompts after each validation."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import WandbLogger
+
+from lmlab.generate import continuations, device_of
+from lmlab.ranges import NonNegativeFloat, PositiveInt, Seed
+from lmlab.tasks.causal_lm import CausalLM
+
+
+class Samples(Callback):
+    """Writes samples/step-<step>.txt, a text for each prompt, and the same to W&B; training's random numbers stay."""
+
+    def __init__(
+        self,
+        folder: str,
+        prompts: Sequence[str | Literal[""]] = ("",),
+        *,
+        max_new_tokens: PositiveInt = 200,
+        temperature: NonNegativeFloat = 0.8,
+        seed: Seed = 0,
+    ) -> None:
+        self.folder, self.prompts = Path(folder), list(prompts)
+        self.max_new_tokens, self.temperature, self.seed = max_new_tokens, temperature, seed
+
+    def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        fitting = trainer.state.fn == "fit" and not trainer.sanity_checking
+        if not (fitting and trainer.is_global_zero and isinstance(module.task, CausalLM) and self.prompts):
+            return
+        modes = {part: part.training for part in module.modules()}
+        module.eval()
+        try:
+            texts = self.texts(trainer, module)
+        finally:
+            for part, training in modes.items():
+                part.training = training
+        step = trainer.global_step
+        path = self.folder / "samples" / f"step-{step:08d}.txt"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"\n{'-' * 20}\n".join(texts) + "\n", encoding="utf-8")
+        rows = [[step, prompt, text] for prompt, text in zip(self.prompts, texts, strict=True)]
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.log_table("samples", columns=["step", "prompt", "text"], data=rows)
+
+    def texts(self, trainer: pl.Trainer, module: pl.LightningModule) -> list[str]:
+        """Each prompt and what follows it."""
+        tokenizer = trainer.datamodule.tokenizer  # type: ignore[attr-defined]
+        network = module.network
+        framed = [[tokenizer.sep_id, *ids] for ids in tokenizer.encode(self.prompts)]
+        written = continuations(
+            network,
+            framed,
+            vocabulary=len(tokenizer),
+            max_new_tokens=self.max_new_tokens,
+            temperature=self.temperature,
+            generator=torch.Generator(device_of(network)).manual_seed(self.seed),
+        )
+        return [tokenizer.decode([*prompt, *ids]) for prompt, ids in zip(framed, written, strict=True)]
