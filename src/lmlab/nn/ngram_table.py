@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -22,6 +22,7 @@ class NgramTable(nn.Module):
 
     def __init__(self, vocab_size: int, order: int) -> None:
         super().__init__()
+        self.log_probs_1: Tensor
         self.vocab_size, self.order = vocab_size, order
         for length in range(1, order + 1):
             rows = vocab_size if length == 1 else 0
@@ -31,7 +32,7 @@ class NgramTable(nn.Module):
             if length > 1:
                 self.register_buffer(f"keys_{length}", torch.zeros(rows, dtype=torch.int64))
 
-    def fill(self, orders: Sequence[Estimates]) -> Self:
+    def fill(self, orders: Sequence[Estimates]) -> "NgramTable":
         """Take the n-grams of each order in the place of what the table holds."""
         if len(orders) != self.order or len(orders[0].log_probs) != self.vocab_size:
             found = f"{len(orders)} orders of {len(orders[0].log_probs)} tokens"
@@ -39,7 +40,7 @@ class NgramTable(nn.Module):
         for length, (keys, log_probs, backoffs) in enumerate(orders, 1):
             parts = {"keys": keys, "log_probs": log_probs, "backoffs": backoffs}
             for name in self.parts(length):
-                setattr(self, f"{name}_{length}", parts[name].to(self.log_probs_1.device))
+                setattr(self, f"{name}_{length}", torch.from_numpy(parts[name]).to(self.log_probs_1.device))
         return self
 
     def parts(self, length: int) -> list[str]:
@@ -73,6 +74,8 @@ class NgramTable(nn.Module):
         """The row of the last 1, 2, ... tokens of each context, and whether there is one."""
         found = []
         for length in range(1, min(self.order - 1, contexts.shape[-1]) + 1):
+            if not len(self.part("keys", length + 1)):
+                break  # no text was as long
             row = contexts[..., -length]
             known = row >= 0
             for taken in range(2, length + 1):
@@ -84,8 +87,6 @@ class NgramTable(nn.Module):
     def place(self, key: Int[Tensor, "*Q"], length: int) -> tuple[Int[Tensor, "*Q"], Bool[Tensor, "*Q"]]:
         """Where the n-grams of an order have these keys, and whether any has."""
         keys = self.part("keys", length)
-        if not len(keys):
-            return torch.zeros_like(key), torch.zeros_like(key, dtype=torch.bool)
         row = torch.searchsorted(keys, key).clamp(max=len(keys) - 1)
         return row, keys[row] == key
 
