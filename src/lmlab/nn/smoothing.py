@@ -110,7 +110,7 @@ def predicted_counts(counts: NgramCounts, order: int) -> Float64[ndarray, "R"]:
 def per_context(counts: NgramCounts, order: int, amounts: Num[ndarray, "R"]) -> Float64[ndarray, "C"]:
     """The sum of `amounts` over the n-grams of each context, a row of the order below; order 1 has one context."""
     rows = len(counts.keys[order - 2]) if order > 1 else 1
-    return np.bincount(counts.prefixes(order), amounts, minlength=rows)
+    return np.bincount(counts.prefixes(order), amounts, minlength=rows).astype(float, copy=False)  # of none: integers
 
 
 def checked(counts: NgramCounts, predicted: Bool[ndarray, "V"]) -> None:
