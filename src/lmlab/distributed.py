@@ -121,6 +121,10 @@ class DDP(DDPStrategy):
         super().__init__(forward_sync_buffers=False, **kwargs)  # ranks count the same: nothing to correct
         self.job, self.log = job, log
 
+    def _setup_model(self, model: torch.nn.Module) -> torch.nn.Module:  # type: ignore[override]
+        """A model that is counted has no gradient to share, which DDP would refuse."""
+        return super()._setup_model(model) if any(p.requires_grad for p in model.parameters()) else model
+
     def _configure_launcher(self) -> None:
         assert self.cluster_environment is not None
         if not self.cluster_environment.creates_processes_externally:

@@ -94,11 +94,13 @@ class Experiment:
         if not checkpoint.exists():
             raise CheckpointError("the run has no such checkpoint", str(checkpoint), "Finish its stage=fit first")
         content = checkpointing.load(checkpoint)
-        if differing := checkpointing.differences(content["state_dict"], self.module.state_dict()):
+        try:
+            self.module.load_state_dict(content["state_dict"])
+        except RuntimeError as error:
+            differing = checkpointing.differences(content["state_dict"], self.module.state_dict())
             then, now = (config.get("model", {}).get("_target_") for config in (content.get("config", {}), self.config))
             what = f"the checkpoint is of another model ({then}, here {now}): {'; '.join(differing[:3])}"
-            raise CheckpointError(what, str(checkpoint), "Give the model the keys it was trained with")
-        self.module.load_state_dict(content["state_dict"])
+            raise CheckpointError(what, str(checkpoint), "Give the model the keys it was trained with") from error
 
     def ranks(self) -> contextlib.AbstractContextManager[None]:
         """The time in which the trainer may run."""

@@ -159,7 +159,7 @@ class Checkpoints(Checkpoint):
 
 
 def finite(module: torch.nn.Module) -> bool:
-    return bool(torch.stack([parameter.isfinite().all() for parameter in module.parameters()]).all())
+    return all(bool(parameter.isfinite().all()) for parameter in module.parameters())
 
 
 def progress_at(trainer: pl.Trainer, epoch: int, micro: int, step: int) -> dict[str, Any]:

@@ -31,7 +31,7 @@ class Blocks(Dataset[Batch]):
         stride: PositiveInt | None = None,
         size: dict[str, int],
     ) -> None:
-        self.texts, self.max_length, self.stride = texts, max_length, stride or max_length
+        self.text, self.max_length, self.stride = texts, max_length, stride or max_length
         if self.stride > max_length:
             raise ConfigError(f"data.stride={stride} would leave out tokens of data.max_length={max_length}")
         separated = ~continues
@@ -78,9 +78,9 @@ class Blocks(Dataset[Batch]):
         """The tokens at any positions of the stream; [SEP] where it has ended."""
         text = np.searchsorted(self.begins, positions, side="right") - 1
         inside = positions - self.begins[text] - self.separated[text]  # -1 at a [SEP]
-        is_token = (inside >= 0) & (inside < self.texts.lengths[text])
+        is_token = (inside >= 0) & (inside < self.text.lengths[text])
         tokens = np.full(positions.shape, Tokenizer.sep_id, np.int64)
-        tokens[is_token] = self.texts.values[(self.texts.offsets[text] + inside)[is_token]]
+        tokens[is_token] = self.text.values[(self.text.offsets[text] + inside)[is_token]]
         return tokens
 
 

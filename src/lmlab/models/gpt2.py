@@ -35,6 +35,7 @@ class GPT2(Network):
         super().__init__()
         if d_model % n_heads:
             raise ConfigError(f"d_model {d_model} is not divisible by n_heads {n_heads}", "model.network")
+        self.context = max_length
         self.embedding = TokenEmbedding(vocab_size, d_model)
         self.positions = LearnedPositions(max_length, d_model)
         self.dropout = Dropout(dropout)

@@ -41,7 +41,7 @@ def print_plan(experiment: Experiment) -> None:
 
 def print_results(experiment: Experiment, results: Mapping[str, Mapping[str, float]]) -> None:
     """The result table, a column for each split, and how to see more."""
-    scored = {split: results[split] for split in ("val", "test") if split in results}
+    scored = {split: results[split] for split in ("val", "test") if results.get(split)}
     names = dict.fromkeys(name.partition("/")[2] for values in scored.values() for name in values)
     rows = [[name, *(number(values.get(f"{split}/{name}")) for split, values in scored.items())] for name in names]
     print_columns("Results", ["", *scored], rows)

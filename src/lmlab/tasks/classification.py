@@ -1,7 +1,7 @@
 """Which of n classes a text, or a pair of texts, belongs to."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -23,12 +23,15 @@ class Classification(Task):
         d_model: PositiveInt,
         classes: Sequence[str],
         *,
+        head: Literal["linear", "none"] = "linear",
         dropout: Fraction = 0.1,
         label_smoothing: Fraction = 0.0,
     ) -> None:
         super().__init__()
         self.classes, self.label_smoothing = tuple(classes), label_smoothing
-        self.head = nn.Sequential(nn.LayerNorm(d_model), Dropout(dropout), nn.Linear(d_model, len(self.classes)))
+        self.head: nn.Module = nn.Identity()  # of a family whose pooled states are ln p(text, class)
+        if head == "linear":
+            self.head = nn.Sequential(nn.LayerNorm(d_model), Dropout(dropout), nn.Linear(d_model, len(self.classes)))
         counted: dict[str, Metric | MetricCollection] = {
             "accuracy": MulticlassAccuracy(len(classes), average="micro"),
             "f1": MulticlassF1Score(len(classes), average="macro"),
