@@ -39,7 +39,12 @@ def test_a_text_without_tokens_keeps_its_first_token():
 
 
 @pytest.mark.parametrize(
-    ("truncation", "kept"), [("head", [20, 21, 22, 23, 24, 25, 26]), ("head_tail", [20, 34, 35, 36, 37, 38, 39])]
+    ("truncation", "kept"),
+    [
+        ("head", [20, 21, 22, 23, 24, 25, 26]),
+        ("head_tail", [20, 34, 35, 36, 37, 38, 39]),
+        ("tail", [33, 34, 35, 36, 37, 38, 39]),
+    ],
 )
 def test_long_texts_are_cut_and_counted(truncation, kept):
     rows = dataset(truncation=truncation)

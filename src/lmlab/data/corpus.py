@@ -65,7 +65,7 @@ class Corpus(LightningDataModule):
         cleaning: Mapping[str, Callable[[str], str] | None] | None = None,
         batches: Literal["rows", "blocks"] = "rows",
         max_length: PositiveInt = 256,
-        truncation: Literal["head", "head_tail"] = "head",
+        truncation: Literal["head", "head_tail", "tail"] = "head",
         stride: PositiveInt | None = None,
         lanes: bool = False,
         batch_tokens: PositiveInt = 16384,

@@ -90,11 +90,11 @@ class TokenizedRows(Dataset[Batch]):
         return batch
 
     def _copy(self, flat: np.ndarray, to: np.ndarray, source: Ragged, index: np.ndarray, kept: np.ndarray) -> None:
-        """Put the first `kept` tokens of each row at `to`, or its head and tail where it is cut in the middle."""
+        """Put the first `kept` tokens of each row at `to`, or its tail, or both, where it is cut."""
         first, last = source.offsets[index], source.offsets[index + 1]
         head = kept
-        if self.truncation == "head_tail":  # a quarter head, three quarters tail: Sun et al., 2019, section 5.3.1
-            head = np.where(last - first > kept, kept // 4, kept)
+        if self.truncation != "head":  # a quarter head, three quarters tail: Sun et al., 2019, section 5.3.1
+            head = np.where(last - first > kept, kept // 4 if self.truncation == "head_tail" else 0, kept)
         flat[ranges(to, head)] = source.values[ranges(first, head)]
-        if self.truncation == "head_tail":
+        if self.truncation != "head":
             flat[ranges(to + head, kept - head)] = source.values[ranges(last - (kept - head), kept - head)]

@@ -1,0 +1,185 @@
+"""Recurrent networks (Elman, LSTM, GRU): readers of whole texts, and language models that carry their state along."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from lmlab.errors import ConfigError
+from lmlab.module import LanguageModule, mixed
+from lmlab.nn.embeddings import NgramEmbedding, TokenEmbedding
+from lmlab.nn.network import Network
+from lmlab.nn.noise import Dropout
+from lmlab.nn.pooling import AttentionPooling, last_states
+from lmlab.nn.recurrent import RecurrentLayer, RecurrentStack
+from lmlab.ranges import Fraction, PositiveInt
+from lmlab.tasks.task import Task
+
+STATE = "recurrent_state"  # in a checkpoint: (rows of a global batch, layers, what a cell keeps, width)
+
+
+class Recurrent(Network):
+    """Embeddings and a stack of recurrent layers: an encoder reads both ways, a decoder from left to right.
+
+    `d_model` is the width of the states, of both directions together. The output shares the embeddings' weights, by
+    way of a linear map where these are of another width (Inan et al., 2017; Merity et al., 2018).
+    """
+
+    def __init__(
+        self,
+        vocab_size: PositiveInt,
+        d_model: PositiveInt,
+        *,
+        architecture: Literal["encoder", "decoder"],
+        cell: Literal["rnn", "lstm", "gru"] = "lstm",
+        n_layers: PositiveInt = 1,
+        d_embedding: PositiveInt | None = None,
+        bidirectional: bool = True,
+        pooling: Literal["mean", "attention", "last"] = "attention",
+        dropout: Fraction = 0.1,
+        weight_dropout: Fraction = 0.0,
+        token_dropout: Fraction = 0.0,
+        ngram_orders: Sequence[PositiveInt] = (),
+        ngram_rows: PositiveInt = 100_000,
+        ngram_dropout: Fraction = 0.5,
+        tie_weights: bool = True,
+    ) -> None:
+        super().__init__()
+        width, encoder = d_embedding or d_model, architecture == "encoder"
+        self.bidirectional = bidirectional and encoder
+        if self.bidirectional and d_model % 2:
+            raise ConfigError(f"d_model {d_model} cannot be halved between two directions", "model.network")
+        self.embedding = TokenEmbedding(vocab_size, width, token_dropout=token_dropout)
+        self.ngrams = None
+        if ngram_orders:
+            self.ngrams = NgramEmbedding(vocab_size, width, ngram_orders, ngram_rows, dropout=ngram_dropout)
+        self.dropout = Dropout(dropout)
+        self.stack = RecurrentStack(
+            cell,
+            n_layers,
+            d_input=width,
+            d_model=d_model,
+            bidirectional=self.bidirectional,
+            dropout=dropout,
+            weight_dropout=weight_dropout,
+        )
+        self.pooling = pooling
+        self.attention = AttentionPooling(d_model) if encoder and pooling == "attention" else None
+        self.output = None if encoder else output_layer(self.embedding, d_model, tie_weights)
+
+    def encode(self, tokens: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B T D"]:
+        if self.output is not None:
+            return super().encode(tokens, mask)
+        lengths = mask.sum(1).clamp(min=1).cpu() if self.bidirectional else None  # one way, padding comes after all
+        return self.stack(self.embed(tokens, {}), lengths=lengths)[0]
+
+    def decode(
+        self,
+        tokens: Int[Tensor, "B T"],
+        memory: Float[Tensor, "B S D"] | None = None,
+        memory_mask: Bool[Tensor, "B S"] | None = None,
+        cache: dict | None = None,
+    ) -> Float[Tensor, "B T D"]:
+        if self.output is None or memory is not None:
+            return super().decode(tokens, memory, memory_mask, cache)
+        cache = {} if cache is None else cache
+        states, cache["state"] = self.stack(self.embed(tokens, cache), cache.get("state"))
+        return states
+
+    def logits(self, states: Float[Tensor, "B T D"]) -> Float[Tensor, "B T V"]:
+        return super().logits(states) if self.output is None else self.output(states)
+
+    def pool(self, states: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B D"]:
+        if self.attention is not None:
+            return self.attention(states, mask)
+        if self.pooling == "last":
+            return last_states(states, mask, self.bidirectional)
+        return super().pool(states, mask)
+
+    def embed(self, tokens: Int[Tensor, "B T"], cache: dict) -> Float[Tensor, "B T E"]:
+        """Vectors of tokens; a cache remembers as many that came before as n-grams reach back."""
+        x = self.embedding(tokens)
+        if self.ngrams is not None:
+            before = cache.get("tokens", tokens[:, :0])
+            known = torch.cat((before, tokens), dim=1)
+            cache["tokens"] = known[:, max(0, known.shape[1] + 1 - max(self.ngrams.orders)) :]
+            x = x + self.ngrams(known)[:, before.shape[1] :]
+        return self.dropout(x)
+
+
+def output_layer(embedding: TokenEmbedding, d_model: int, tie_weights: bool) -> nn.Module:
+    """Logits from states, by the embeddings' own weights if tied."""
+    vocab_size, width = embedding.weight.shape
+    output = nn.Linear(width, vocab_size)
+    nn.init.normal_(output.weight, std=0.02)
+    nn.init.zeros_(output.bias)
+    if tie_weights:
+        output.weight = embedding.weight  # type: ignore[assignment]
+    return output if width == d_model else nn.Sequential(nn.Linear(d_model, width), output)
+
+
+class RecurrentModule(LanguageModule):
+    """Truncated back-propagation through time (Mikolov et al., 2010; Merity et al., 2018): where the corpus lays its
+    blocks in lanes, each batch starts from the states in which the one before it ended, and the gradient stops there.
+
+    A checkpoint holds the states of a whole global batch in the order of its rows, so any number of processes can go
+    on from it.
+    """
+
+    def __init__(self, network: Recurrent, task: Task, *, ngram_min_count: PositiveInt = 4, **parts: Any) -> None:
+        super().__init__(network, task, **parts)
+        self.ngram_min_count = ngram_min_count
+        self.states: dict[tuple[str, int], Tensor] = {}  # by stage and micro-batch of an optimizer step
+        self.loaded: Tensor | None = None  # of a global batch, from a checkpoint
+
+    def on_fit_start(self) -> None:
+        corpus: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        if self.network.ngrams is not None and self.trainer.ckpt_path is None:
+            self.network.ngrams.learn(corpus.training_tokens(), self.ngram_min_count)
+        if self.loaded is not None:
+            n_ranks, n_parts = self.trainer.world_size, self.trainer.accumulate_grad_batches
+            for micro in range(n_parts):
+                self.states["train", micro] = self.loaded[self.global_rank + n_ranks * micro :: n_ranks * n_parts]
+            self.loaded = None
+
+    def training_step(self, batch: Mapping[str, Tensor], index: int) -> Tensor:
+        step, micro = divmod(index, self.trainer.accumulate_grad_batches)
+        for number, layer in enumerate(part for part in self.network.modules() if isinstance(part, RecurrentLayer)):
+            layer.seed = mixed(self.seed, self.trainer.current_epoch, step, number)  # all ranks drop the same weights
+        with self.carried(batch, "train", micro, start=step == 0) as continued:
+            return super().training_step(continued, index)
+
+    def validation_step(self, batch: Mapping[str, Tensor], index: int) -> dict[str, Tensor]:
+        with self.carried(batch, "val", 0, start=index == 0) as continued:
+            return super().validation_step(continued, index)
+
+    def test_step(self, batch: Mapping[str, Tensor], index: int) -> dict[str, Tensor]:
+        with self.carried(batch, "test", 0, start=index == 0) as continued:
+            return super().test_step(continued, index)
+
+    @contextmanager
+    def carried(self, batch: Mapping[str, Any], stage: str, micro: int, *, start: bool) -> Iterator[Mapping[str, Any]]:
+        """The batch with the states its rows start from, where they go on from the batch before."""
+        corpus: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        overlapping = stage != "train" and getattr(corpus, "stride", None) not in (None, corpus.max_length)
+        if not getattr(corpus, "lanes", False) or overlapping:
+            yield batch
+            return
+        state = None if start else self.states.get((stage, micro))
+        cache: dict[str, Any] = {} if state is None else {"state": state[: len(batch["tokens"])].to(self.device)}
+        yield {**batch, "cache": cache}
+        if "state" in cache:
+            self.states[stage, micro] = cache["state"].detach()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        own = [self.states[key] for key in sorted(self.states) if key[0] == "train"]  # one a micro-batch
+        if own:
+            mine = torch.stack(own).to(self.device)  # (micro-batches, rows, ...)
+            whole = self.all_gather(mine).reshape(self.trainer.world_size, *mine.shape)
+            checkpoint[STATE] = whole.permute(2, 1, 0, 3, 4, 5).flatten(0, 2).cpu()  # (global rows, ...)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.loaded = checkpoint.get(STATE)

@@ -1,0 +1,28 @@
+"""One vector from the states of a text: a learned mean, or where a recurrent network has read all of it."""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+
+class AttentionPooling(nn.Module):
+    """A mean weighted by how much each state matters, which is learned (Yang et al., 2016, equations 5 to 7)."""
+
+    def __init__(self, d_model: int) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(d_model, d_model)
+        self.score = nn.Linear(d_model, 1, bias=False)
+
+    def forward(self, states: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B D"]:
+        scores = self.score(self.hidden(states).tanh()).squeeze(-1).float()  # (B, T)
+        weights = scores.masked_fill(~mask, -torch.inf).softmax(-1).to(states.dtype)
+        return torch.einsum("bt,btd->bd", weights, states)
+
+
+def last_states(states: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T"], bidirectional: bool) -> Float[Tensor, "B D"]:
+    """The state at the last real token; of a bidirectional network, its backward half is that at the first token."""
+    last = states[torch.arange(len(states), device=states.device), mask.sum(1) - 1]
+    if not bidirectional:
+        return last
+    half = states.shape[-1] // 2
+    return torch.cat((last[:, :half], states[:, 0, half:]), dim=-1)
