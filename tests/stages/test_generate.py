@@ -22,7 +22,6 @@ TINY = [
         "data.label_column=null",
         "task=causal_lm",
         "data.path=plays.txt",
-        "logger=csv",
         "trainer=cpu",
     ),
     *("tokenizer=byte", "data.max_length=16", "data.batch_tokens=64", "data.val_share=0.2", "data.test_share=0.0"),
@@ -79,7 +78,7 @@ def test_a_prompt_is_continued_and_a_seed_repeats(here):
 
 
 @pytest.mark.parametrize(
-    "prompt", ["it's a\\", "a\\'b, c", '"Yes," he said, "no."', "${seed} \n= [x", "'kept out'", "42"]
+    "prompt", ["it's a\\", "a\\'b, c", '"Yes," he said, "no."', "{seed} \n= [x", "'kept out'", "42"]
 )
 def test_any_text_is_a_prompt(here, prompt):
     code, said, wrong = here("stage=generate", f"stage.prompt={prompt}", *GENERATE)
@@ -201,6 +200,9 @@ def test_stop_strings_are_found_across_pieces_and_never_half_told():
     pieces = [stream.push(token) for token in ids]
     assert "".join(pieces) + stream.close() == "one, two" and stream.ended
     assert pieces[5:9] == ["", "", "two", ""]
+    late = TextStream(tokenizer, [], ["\ufffd"])
+    assert [late.push(token) for token in tokenizer.encode(["ab海"])[0][:4]] == ["a", "b", "", ""]
+    assert late.close() == "" and late.ended
     unmet = TextStream(tokenizer, [], ["three more"])
     assert "".join([*map(unmet.push, ids), unmet.close()]) == "one, two\n\nthree"
     assert [overlap(text, "aab") for text in ("", "a", "aa", "xa", "aab", "ba")] == [0, 1, 2, 1, 0, 1]

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import lightning.pytorch as pl
 import torch
@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import WandbLogger
 
 from lmlab.generate import continuations, device_of
+from lmlab.nn.network import Network
 from lmlab.ranges import NonNegativeFloat, PositiveInt, Seed
 from lmlab.tasks.causal_lm import CausalLM
 
@@ -52,7 +53,7 @@ class Samples(Callback):
     def texts(self, trainer: pl.Trainer, module: pl.LightningModule) -> list[str]:
         """Each prompt and what follows it."""
         tokenizer = trainer.datamodule.tokenizer  # type: ignore[attr-defined]
-        network = module.network
+        network = cast(Network, module.network)
         framed = [[tokenizer.sep_id, *ids] for ids in tokenizer.encode(self.prompts)]
         written = continuations(
             network,

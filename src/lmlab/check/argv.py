@@ -81,9 +81,9 @@ def quoted(text: str) -> str:
     """A text in Hydra's quotation marks, if it has none: a prompt is text, whatever signs it holds."""
     if re.fullmatch(r"'[^']*'|\"[^\"]*\"", text):
         return text
-    # a backslash counts only before a quotation mark, at the end and before an interpolation
+    # a backslash counts only before a quotation mark and at the end
     text = re.sub(r"(\\*)('|\Z)", lambda found: 2 * found[1] + (found[2] and "\\'"), text)
-    return "'" + text.replace("${", "\\${") + "'"
+    return f"'{text}'"
 
 
 def refuse_twice(overrides: Sequence[Override]) -> None:

@@ -12,10 +12,8 @@ class TextStream:
 
     def __init__(self, tokenizer: Tokenizer, prompt: Sequence[int], stop: Sequence[str] = ()) -> None:
         self.tokenizer, self.stop = tokenizer, stop
-        self.told, self.fresh = (
-            list(prompt),
-            [],
-        )  # tokens whose text is known, which the next one may lean on; those not
+        self.told = list(prompt)  # tokens whose text is told, and which the next may lean on
+        self.fresh: list[int] = []  # tokens whose text is not
         self.held = ""  # text that a stop string may begin with
         self.ended = False
 
