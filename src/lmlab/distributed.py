@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 
@@ -150,8 +151,11 @@ def processes(trainer: Any, n_local: int) -> Iterator[None]:
             raise end from error
         raise
     finally:
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
+        if dist.is_available():
+            if dist.is_initialized():
+                dist.destroy_process_group()
+            # a group whose ranks never met is counted all the same: the next one would wait for them by another name
+            dist.distributed_c10d._world.group_count = 0
         if isinstance(launcher, RunFolderLauncher):
             launcher.end(patience)
         for name, value in before.items():

@@ -85,16 +85,9 @@ def test_rows_that_processes_cannot_share_are_refused_with_a_size_that_they_can(
         BlockOrder(1000, max_length=10, batch_tokens=25, seed=1, world=3)
 
 
-@pytest.mark.parametrize("lanes", [False, True])
 @pytest.mark.parametrize(("count", "rows", "world"), [(7, 3, 2), (5, 1, 2), (12, 4, 3), (2, 8, 2), (1, 8, 1)])
-def test_each_evaluated_block_belongs_to_one_rank_and_all_have_as_many_batches(count, rows, world, lanes):
+def test_each_evaluated_block_belongs_to_one_rank_and_all_have_as_many_batches(count, rows, world):
     positions = np.arange(count) * 10
-    orders = [
-        list(BlockEvaluationOrder(positions, rows=rows, lanes=lanes, rank=rank, world=world)) for rank in range(world)
-    ]
+    orders = [list(BlockEvaluationOrder(positions, rows=rows, rank=rank, world=world)) for rank in range(world)]
     assert len({len(order) for order in orders}) == 1 and all(batch for order in orders for batch in order)
     assert sorted(position for order in orders for batch in order for position in batch) == positions.tolist()
-    if lanes:
-        for order in orders:
-            for before, after in zip(order, order[1:], strict=False):
-                assert [position + 10 for position in before][: len(after)] == after

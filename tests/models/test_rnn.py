@@ -203,17 +203,20 @@ def test_states_are_kept_by_the_rows_of_a_global_batch_however_it_is_cut(play, t
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_lanes_read_the_text_as_if_it_were_one(play, tmp_path):
-    """The losses of batches in lanes are those of one long text, and without lanes they are others."""
-    recorder, module, _ = trained(play, tmp_path / "lanes", dropout=0.0)
-    corpus = module.trainer.datamodule
-    blocks, network = corpus.datasets["val"], module.network.eval()
-    batches = [blocks[rows] for rows in list(corpus.val_dataloader().sampler)[:3]]
-    cut = min(len(batch["tokens"]) for batch in batches)
-    together = {key: torch.cat([batch[key][:cut] for batch in batches], dim=1) for key in ("tokens", "target")}
-    with torch.no_grad():
-        expected = CausalLM().losses(network, together).sum() / (together["target"] != -100).sum()
-    assert all(len(batch["tokens"]) == cut for batch in batches)
-    assert recorder.validations[12] == pytest.approx(expected.item(), abs=1e-5)
-    apart, _, _ = trained(play, tmp_path / "blocks", dropout=0.0, lanes=False)
-    assert apart.validations[12] != pytest.approx(expected.item(), abs=1e-3)
+def test_a_batch_starts_from_the_states_in_which_the_one_before_it_ended(play, tmp_path):
+    recorder, module, keep = trained(play, tmp_path, dropout=0.0)
+    corpus, network, task = module.trainer.datamodule, module.network.eval(), CausalLM()
+    for name in keep.kept:
+        step = int(name[5:13])
+        epoch, number = divmod(step, corpus.order.batches_per_epoch)
+        if not number or step + 1 not in recorder.steps:
+            continue
+        checkpoint = torch.load(tmp_path / name, weights_only=True)
+        module.load_state_dict(checkpoint["state_dict"])
+        batch = corpus.datasets["train"][corpus.order.global_batches(epoch)[number].tolist()]
+        with torch.no_grad():
+            cold, warm = (task.loss(network, batch | more) for more in ({}, {"cache": {"state": checkpoint[STATE]}}))
+        assert recorder.steps[step + 1] == pytest.approx((warm[0] / warm[1]).item(), abs=1e-5)
+        assert recorder.steps[step + 1] != pytest.approx((cold[0] / cold[1]).item(), abs=1e-5)
+        return
+    pytest.fail("no checkpoint lies inside an epoch")

@@ -154,14 +154,13 @@ class BlockOrder(Sampler[list[int]]):
 
 
 class BlockEvaluationOrder(Sampler[list[int]]):
-    """Every evaluated block once, over all ranks; with `lanes`, batch after batch goes on where its rows ended."""
+    """Every evaluated block once over all ranks, each rank the same number of batches."""
 
     def __init__(
         self,
         positions: np.ndarray,
         *,
         rows: PositiveInt,
-        lanes: bool = False,
         rank: NonNegativeInt = 0,
         world: PositiveInt = 1,
     ) -> None:
@@ -171,8 +170,7 @@ class BlockEvaluationOrder(Sampler[list[int]]):
         own = np.array_split(positions, world)[rank]
         least, most = len(positions) // world, -(-len(positions) // world)
         count = min(-(-most // rows), least)  # all ranks have as many batches
-        self.batches = [own[k::count].tolist() for k in range(count)] if lanes else []
-        self.batches = self.batches or [part.tolist() for part in np.array_split(own, count)]
+        self.batches = [part.tolist() for part in np.array_split(own, count)]
 
     def __len__(self) -> int:
         return len(self.batches)

@@ -331,7 +331,7 @@ class Corpus(LightningDataModule):
     ) -> EvaluationOrder | BlockEvaluationOrder:
         if isinstance(rows, Blocks):
             n_rows = max(1, self.eval_batch_tokens // self.max_length)
-            return BlockEvaluationOrder(rows.positions(), rows=n_rows, lanes=self.lanes, rank=rank, world=world)
+            return BlockEvaluationOrder(rows.positions(), rows=n_rows, rank=rank, world=world)
         return EvaluationOrder(rows.lengths, batch_tokens=self.eval_batch_tokens, rank=rank, world=world)
 
     def _rows(self, split: str) -> TokenizedRows | Blocks:

@@ -1,7 +1,6 @@
 """Recurrent networks (Elman, LSTM, GRU): readers of whole texts, and language models that carry their state along."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -124,6 +123,7 @@ def output_layer(embedding: TokenEmbedding, d_model: int, tie_weights: bool) -> 
 class RecurrentModule(LanguageModule):
     """Truncated back-propagation through time (Mikolov et al., 2010; Merity et al., 2018): where the corpus lays its
     blocks in lanes, each batch starts from the states in which the one before it ended, and the gradient stops there.
+    Evaluated blocks start from nothing, as every family's do: their scores depend on no other (RELIABILITY, G13).
 
     A checkpoint holds the states of a whole global batch in the order of its rows, so any number of processes can go
     on from it.
@@ -132,7 +132,7 @@ class RecurrentModule(LanguageModule):
     def __init__(self, network: Recurrent, task: Task, *, ngram_min_count: PositiveInt = 4, **parts: Any) -> None:
         super().__init__(network, task, **parts)
         self.ngram_min_count = ngram_min_count
-        self.states: dict[tuple[str, int], Tensor] = {}  # by stage and micro-batch of an optimizer step
+        self.states: dict[int, Tensor] = {}  # by micro-batch of an optimizer step
         self.loaded: Tensor | None = None  # of a global batch, from a checkpoint
 
     def on_fit_start(self) -> None:
@@ -142,40 +142,25 @@ class RecurrentModule(LanguageModule):
         if self.loaded is not None:
             n_ranks, n_parts = self.trainer.world_size, self.trainer.accumulate_grad_batches
             for micro in range(n_parts):
-                self.states["train", micro] = self.loaded[self.global_rank + n_ranks * micro :: n_ranks * n_parts]
+                self.states[micro] = self.loaded[self.global_rank + n_ranks * micro :: n_ranks * n_parts]
             self.loaded = None
 
     def training_step(self, batch: Mapping[str, Tensor], index: int) -> Tensor:
         step, micro = divmod(index, self.trainer.accumulate_grad_batches)
         for number, layer in enumerate(part for part in self.network.modules() if isinstance(part, RecurrentLayer)):
             layer.seed = mixed(self.seed, self.trainer.current_epoch, step, number)  # all ranks drop the same weights
-        with self.carried(batch, "train", micro, start=step == 0) as continued:
-            return super().training_step(continued, index)
-
-    def validation_step(self, batch: Mapping[str, Tensor], index: int) -> dict[str, Tensor]:
-        with self.carried(batch, "val", 0, start=index == 0) as continued:
-            return super().validation_step(continued, index)
-
-    def test_step(self, batch: Mapping[str, Tensor], index: int) -> dict[str, Tensor]:
-        with self.carried(batch, "test", 0, start=index == 0) as continued:
-            return super().test_step(continued, index)
-
-    @contextmanager
-    def carried(self, batch: Mapping[str, Any], stage: str, micro: int, *, start: bool) -> Iterator[Mapping[str, Any]]:
-        """The batch with the states its rows start from, where they go on from the batch before."""
-        corpus: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-        overlapping = stage != "train" and getattr(corpus, "stride", None) not in (None, corpus.max_length)
-        if not getattr(corpus, "lanes", False) or overlapping:
-            yield batch
-            return
-        state = None if start else self.states.get((stage, micro))
-        cache: dict[str, Any] = {} if state is None else {"state": state[: len(batch["tokens"])].to(self.device)}
-        yield {**batch, "cache": cache}
-        if "state" in cache:
-            self.states[stage, micro] = cache["state"].detach()
+        if not self.trainer.datamodule.lanes:  # type: ignore[attr-defined]
+            return super().training_step(batch, index)
+        before = None if step == 0 else self.states.get(micro)
+        cache: dict[str, Any] = {} if before is None else {"state": before.to(self.device)}
+        continued: dict[str, Any] = {**batch, "cache": cache}
+        loss = super().training_step(continued, index)
+        if "state" in cache:  # an encoder keeps none
+            self.states[micro] = cache["state"].detach()
+        return loss
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        own = [self.states[key] for key in sorted(self.states) if key[0] == "train"]  # one a micro-batch
+        own = [self.states[micro] for micro in sorted(self.states)]
         if own:
             mine = torch.stack(own).to(self.device)  # (micro-batches, rows, ...)
             whole = self.all_gather(mine).reshape(self.trainer.world_size, *mine.shape)

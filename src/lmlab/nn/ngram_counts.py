@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Int, Integer
 from numpy import ndarray
 
 from lmlab.errors import DataError
@@ -70,7 +70,7 @@ class NgramCounts:
 
 
 def count_ngrams(
-    values: Int[ndarray, "N"], offsets: Int[ndarray, "E"], order: int, *, vocab_size: int, begin: int, end: int
+    values: Integer[ndarray, "N"], offsets: Int[ndarray, "E"], order: int, *, vocab_size: int, begin: int, end: int
 ) -> NgramCounts:
     """Count the n-grams of the orders 1 to `order` of the documents values[offsets[d]:offsets[d + 1]].
 
@@ -99,7 +99,7 @@ def count_ngrams(
 
 
 def framed(
-    values: Int[ndarray, "N"], offsets: Int[ndarray, "E"], vocab_size: int, begin: int, end: int
+    values: Integer[ndarray, "N"], offsets: Int[ndarray, "E"], vocab_size: int, begin: int, end: int
 ) -> Int[ndarray, "T"]:
     """All documents in one row, each between `begin` and `end`."""
     values, lengths = values[offsets[0] : offsets[-1]], np.diff(offsets)

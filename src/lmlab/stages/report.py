@@ -26,7 +26,7 @@ def plan(experiment: Experiment) -> dict[str, object]:
     rank = f"{settings['accelerator']} x {settings['devices']}"
     return {
         "parameters": f"{sum(p.numel() for p in module.parameters()):,}",
-        "corpus": f"{summary['rows']['train']:,} texts, {summary['tokens']['train']:,} tokens an epoch",
+        "corpus": f"{summary['rows']['train']:,} rows, {summary['tokens']['train']:,} tokens an epoch",
         "tokenizer": f"{len(corpus.tokenizer):,} of {corpus.tokenizer.vocab_size:,} entries",
         "steps": f"{total:,} ({steps:,} an epoch, {corpus.batch_tokens:,} tokens each)",
         "precision": settings["precision"],
