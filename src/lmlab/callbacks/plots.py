@@ -11,6 +11,8 @@ from matplotlib.figure import Figure
 
 matplotlib.use("Agg")
 
+UNDRAWN = ("val/rows", "val/tokens", "val/perplexity", "val/word_perplexity")  # counts, and what the loss shows already
+
 
 class Plots(Callback):
     """Draws what metrics.csv holds when training ends, and the confusion matrix when testing ends."""
@@ -50,10 +52,10 @@ def learning_curve(metrics: pd.DataFrame) -> Figure:
         smooth = train["train/loss"].ewm(span=max(2, len(train) // 20)).mean()
         losses.plot(train["step"], train["train/loss"], color="tab:blue", alpha=0.25, linewidth=0.8)
         losses.plot(train["step"], smooth, color="tab:blue", label="train (smoothed)")
-    for name in (name for name in metrics if name.startswith("val/") and name != "val/rows"):
+    for name in (name for name in metrics if name.startswith("val/") and name not in UNDRAWN):
         values = metrics[["step", name]].dropna()
-        axis = losses if name == "val/loss" else scores
-        axis.plot(values["step"], values[name], marker="o", markersize=3, label=name)
+        axis, color = (losses, "tab:orange") if name == "val/loss" else (scores, None)
+        axis.plot(values["step"], values[name], marker="o", markersize=3, label=name, color=color)
     losses.set(xlabel="optimizer step", ylabel="cross-entropy (nats)", title="Loss")
     scores.set(xlabel="optimizer step", title="Validation")
     for axis in (losses, scores):

@@ -35,7 +35,9 @@ class TrainingProgress(ProgressBar):
         if self.bar is None or trainer.sanity_checking:
             return
         values = {name: value for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
-        told = "  ".join(f"{name} {float(value):.4f}" for name, value in values.items() if name != "val/rows")
+        told = "  ".join(
+            f"{name} {float(value):.4f}" for name, value in values.items() if name not in ("val/rows", "val/tokens")
+        )
         speed = float(trainer.callback_metrics.get("throughput/tokens_per_second", 0.0))
         tqdm.write(
             f"epoch {trainer.current_epoch + 1}  step {trainer.global_step}  {told}  {speed:,.0f} tokens/s",
