@@ -1,6 +1,6 @@
 """Which rows make a batch: token budgets over rows of like length, in an order that (seed, epoch) alone decides."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from torch.utils.data import Sampler
@@ -101,10 +101,14 @@ class BatchOrder(Sampler[list[int]]):
 
     def __iter__(self) -> Iterator[list[int]]:
         start, self.start = self.start, 0
-        step = self.world * self.accumulation
-        for batch in self.global_batches(self.epoch)[start:]:
-            for micro in range(self.accumulation):
-                yield batch[self.rank + self.world * micro :: step].tolist()
+        yield from shared_out(self.global_batches(self.epoch)[start:], self.rank, self.world, self.accumulation)
+
+
+def shared_out(batches: Iterable[np.ndarray], rank: int, world: int, accumulation: int) -> Iterator[list[int]]:
+    """The micro-batches of a rank: of each global batch the rows r, r + world * accumulation, ... in turn."""
+    for batch in batches:
+        for micro in range(accumulation):
+            yield batch[rank + world * micro :: world * accumulation].tolist()
 
 
 class EvaluationOrder(Sampler[list[int]]):

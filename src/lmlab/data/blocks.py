@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
 
+from lmlab.data.batching import shared_out
 from lmlab.data.dataset import Batch
 from lmlab.data.ragged import Ragged
 from lmlab.errors import ConfigError
@@ -147,10 +148,7 @@ class BlockOrder(Sampler[list[int]]):
 
     def __iter__(self) -> Iterator[list[int]]:
         start, self.start = self.start, 0
-        step = self.world * self.accumulation
-        for batch in self.global_batches(self.epoch)[start:]:
-            for micro in range(self.accumulation):
-                yield batch[self.rank + self.world * micro :: step].tolist()
+        yield from shared_out(self.global_batches(self.epoch)[start:], self.rank, self.world, self.accumulation)
 
 
 class BlockEvaluationOrder(Sampler[list[int]]):
