@@ -136,7 +136,7 @@ class DDP(DDPStrategy):
 def processes(trainer: Any, n_local: int) -> Iterator[None]:
     """The time in which a job's ranks live: cores are shared out before it, nothing is left of it after."""
     threads, before = torch.get_num_threads(), {name: os.environ.get(name) for name in VARIABLES}
-    torch.set_num_threads(max(1, available_cores() // n_local))
+    torch.set_num_threads(max(1, min(threads, available_cores() // n_local)))  # OMP_NUM_THREADS may ask for fewer
     launcher, patience = trainer.strategy.launcher, 0.0
     try:
         yield
