@@ -2,6 +2,7 @@
 
     python scripts/prove_resume.py --kills 20
     python scripts/prove_resume.py --kills 20 --scenario processes accumulation workers one-to-two
+    python scripts/prove_resume.py --kills 20 --scenario decoder gpt2 rnn lstm gru lstm-processes
 
 A third of the kills comes while a checkpoint is being written, the others at any moment: in a step, in a validation,
 while the process starts. Compared are every logged loss and gradient norm, every validation and the last weights:
@@ -27,8 +28,6 @@ JOB = [
     "tokenizer.vocab_size=2000",
     "data.batch_tokens=1024",
     "model.network.d_model=32",
-    "model.network.d_ff=64",
-    "model.network.ngram_rows=2000",
     "trainer.log_every_n_steps=1",
     "trainer.val_check_interval=7",
     "trainer.limit_test_batches=1",
@@ -36,12 +35,22 @@ JOB = [
     "+logger.csv.flush_logs_every_n_steps=3",
     "callbacks.checkpoint.every_n_steps=2",
 ]
-SCENARIOS = {  # overrides of all attempts, overrides of every attempt after the first
-    "plain": ([], []),
-    "processes": (["trainer=ddp"], []),
-    "accumulation": (["trainer.accumulate_grad_batches=3", "trainer.val_check_interval=21", "data.min_rows=12"], []),
-    "workers": (["data.n_workers=2"], []),
-    "one-to-two": (["trainer=cpu"], ["trainer=ddp"]),
+TRANSFORMER = ["model.network.d_ff=64", "model.network.ngram_rows=2000"]
+RAW = ["task=causal_lm", "data.max_length=32", "callbacks.samples=null"]
+RECURRENT = [*RAW, "model.network.weight_dropout=0.2", "model.network.n_layers=2"]
+THREE = ["trainer.accumulate_grad_batches=3", "trainer.val_check_interval=21", "data.min_rows=12"]
+SCENARIOS: dict[str, tuple[list[str], list[str]]] = {  # overrides of all attempts, and of all after the first
+    "plain": (TRANSFORMER, []),
+    "processes": ([*TRANSFORMER, "trainer=ddp"], []),
+    "accumulation": ([*TRANSFORMER, *THREE], []),
+    "workers": ([*TRANSFORMER, "data.n_workers=2"], []),
+    "one-to-two": ([*TRANSFORMER, "trainer=cpu"], ["trainer=ddp"]),
+    "decoder": ([*TRANSFORMER, *RAW, "model.network.positions=rotary"], []),
+    "gpt2": ([*RAW, "model=gpt2", "model.network.n_heads=2", "model.network.n_layers=2"], []),
+    "rnn": ([*RECURRENT, "model=rnn"], []),
+    "lstm": ([*RECURRENT, "model=lstm"], []),
+    "gru": ([*RECURRENT, "model=gru"], []),
+    "lstm-processes": ([*RECURRENT, "model=lstm", "trainer=ddp"], []),
 }
 
 
@@ -63,8 +72,9 @@ def proved(name: str, kills: int, chance: random.Random, folder: Path) -> int:
     typed = {override.partition("=")[0] for override in always}
     job = [override for override in JOB if override.partition("=")[0] not in typed]
     begin = [*job, *always, f"trainer.max_steps={10 * kills}", f"run.output={folder}"]
-    whole, cut = (folder / "transformer-rotten_tomatoes" / run for run in ("whole", "cut"))
     finish([*begin, "run.id=whole"])
+    whole = next(folder.glob("*/whole"))
+    cut = whole.with_name("cut")
     command, done, resumed = [*begin, "run.id=cut"], 0, [f"resume={cut}", *later]
     moments = []
     while done < kills:

@@ -94,14 +94,14 @@ def one_run(cfg, overrides: list[str], choices: dict[str, str]) -> float | None:
     from lmlab.job import run
     from lmlab.sweeps import records
 
-    objective = None
+    facts: dict[str, float | None] = {"objective": None}
     try:
-        objective = records.objective(run(cfg, overrides, choices), cfg.task.monitor)
+        facts = records.facts(run(cfg, overrides, choices), cfg.task.monitor)
     finally:
         if sweep.job is not None:
             folder = records.sweep_folder(cfg.run.output, sweep.name)
-            records.update(folder, sweep.job, run=cfg.run.folder, objective=objective)
-    return objective
+            records.update(folder, sweep.job, run=cfg.run.folder, **facts)
+    return facts["objective"]
 
 
 def report(error: Exception, debug: bool) -> int:

@@ -41,6 +41,11 @@ class LanguageModule(LightningModule):
         self.embedding_lr = embedding_lr  # as a share of the rate of all else: Adam moves rarely seen rows far
         self.summed: list[Tensor] = []  # (loss, targets) of each micro-batch since the last optimizer step
 
+    @property
+    def n_parameters(self) -> int:
+        """How many numbers are learned from text, the task's among them."""
+        return self.network.n_parameters + sum(parameter.numel() for parameter in self.task.parameters())
+
     def configure_optimizers(self) -> dict:
         optimizer = self.make_optimizer(parameter_groups((self.network, self.task)))
         optimizer.param_groups[0]["lr"] *= self.embedding_lr

@@ -26,6 +26,7 @@ VARIANTS = [
     {"positions": "sinusoidal"},
     {"positions": "rotary"},
     {"ngram_orders": (2, 3), "ngram_rows": 64},
+    {"n_heads": 4, "n_kv_heads": 2, "positions": "rotary"},
 ]
 
 

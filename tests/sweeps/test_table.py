@@ -25,6 +25,8 @@ def sweep_of(folder, n=6):
             "exit_code": 0,
             "objective": 0.5 + job / 100,
             "seconds": 1.5,
+            "training_seconds": 1.0 + job,
+            "parameters": 100,
             "run": f"runs/{job}",
         }
         records.update(folder, job, overrides=overrides, **facts)
@@ -40,11 +42,12 @@ def test_the_best_job_comes_first_and_the_failed_one_last(tmp_path, capsys):
     assert [row["job"] for row in rows] == ["4", "3", "2", "1", "5", "0"]
     assert rows[0] | {"overrides": ""} == {
         **{"job": "4", "status": "finished", "exit_code": "0", "objective": "0.54", "seconds": "1.5", "run": "runs/4"},
+        **{"training_seconds": "5.0", "parameters": "100"},
         **{"optimizer.lr": "0.0001", "c": "a", "overrides": ""},
     }
     assert rows[-1]["exit_code"] == "70" and "seed=1" in rows[-1]["overrides"]
     plots = {path.name for path in (tmp_path / "plots").iterdir()}
-    assert plots == {"objective.png", "parallel_coordinates.png", "importance.png"}
+    assert plots == {"objective.png", "cost.png", "parallel_coordinates.png", "importance.png"}
     assert "val/accuracy" in capsys.readouterr().out
 
 
@@ -72,9 +75,9 @@ def test_wide_numbers_are_placed_by_their_logarithm_and_names_in_order():
 
 def test_the_objective_is_the_monitored_number_of_the_stage():
     results = {"fit": {"fit/seconds": 1.0}, "val": {"val/accuracy": 0.8}, "test": {"test/accuracy": 0.7}}
-    assert records.objective(results, "val/accuracy") == 0.8
-    assert records.objective({"test": {"test/accuracy": 0.7}}, "val/accuracy") == 0.7
-    assert records.objective(None, "val/accuracy") is None
+    assert records.facts(results, "val/accuracy") == {"objective": 0.8, "training_seconds": 1.0}
+    assert records.facts({"test": {"test/accuracy": 0.7}}, "val/accuracy") == {"objective": 0.7}
+    assert records.facts(None, "val/accuracy") == {"objective": None}
 
 
 def test_no_torch_is_needed():

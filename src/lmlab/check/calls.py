@@ -12,7 +12,17 @@ from lmlab.errors import ConfigError
 
 METADATA = {  # keys that the checks and the stages read; no constructor sees them
     "data": {"provides"},
-    "task": {"needs", "architecture", "batches", "label_column", "monitor", "mode", "answers"},
+    "task": {
+        "needs",
+        "architecture",
+        "batches",
+        "label_column",
+        "monitor",
+        "mode",
+        "answers",
+        "token_dropout",
+        "ngram_orders",
+    },
     "model": {"architectures", "carries_state", "head"},
     "trainer": {"launcher"},
 }

@@ -68,12 +68,21 @@ def locate(path: Sequence[str], choices: Mapping[str, Any]) -> str:
 
 
 def by_precedence(choices: Mapping[str, Any]) -> Iterator[Path]:
-    """All files, those first that can have had the last word: experiments, chosen options, config.yaml."""
+    """All files, those first that can have had the last word: experiments, chosen options, their bases, config.yaml."""
     ranked = sorted(choices.items(), key=lambda choice: choice[0] not in LAYERED)
     chosen = [file for group, option in ranked if (file := CONF / group / f"{option}.yaml") in yaml_files()]
-    first = [*chosen, CONF / "config.yaml"]
+    first = [*chosen, *(base for file in chosen for base in bases(file)), CONF / "config.yaml"]
     yield from first
     yield from (file for file in yaml_files() if file not in first)
+
+
+def bases(file: Path) -> Iterator[Path]:
+    """The files that a file's defaults list names, the nearest first."""
+    for entry in content(file).get("defaults", ()):
+        if isinstance(entry, str) and entry != "_self_":
+            folder = CONF if entry.startswith("/") else file.parent
+            yield (base := folder / f"{entry.lstrip('/')}.yaml")
+            yield from bases(base)
 
 
 def line_of(path: Sequence[str], file: Path) -> int | None:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from lmlab.errors import ConfigError
 from lmlab.nn.embeddings import TokenEmbedding
+from lmlab.nn.linear import linear
 from lmlab.nn.network import Network
 from lmlab.nn.noise import Dropout
 from lmlab.nn.positions import LearnedPositions
@@ -78,7 +79,7 @@ class GPT2(Network):
         return self.decoder(x, cache=cache)
 
     def logits(self, states: Float[Tensor, "B T D"]) -> Float[Tensor, "B T V"]:
-        return nn.functional.linear(states, self.embedding.weight)
+        return linear(states, self.embedding.weight)
 
     def pool(self, states: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B D"]:
         last = (mask.sum(1) - 1).clamp(min=0)

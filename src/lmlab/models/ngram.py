@@ -49,6 +49,11 @@ class Ngram(Network):
         self.register_buffer("log_prior", torch.zeros(n_tables))
 
     @property
+    def n_parameters(self) -> int:
+        """Probabilities and back-off weights."""
+        return sum(value.numel() for value in self.buffers() if value.is_floating_point())
+
+    @property
     def table(self) -> NgramTable:
         return self.tables[0]  # type: ignore[return-value]
 

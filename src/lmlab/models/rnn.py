@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from lmlab.errors import ConfigError
 from lmlab.module import LanguageModule, mixed
 from lmlab.nn.embeddings import NgramEmbedding, TokenEmbedding
+from lmlab.nn.linear import Linear
 from lmlab.nn.network import Network
 from lmlab.nn.noise import Dropout
 from lmlab.nn.pooling import AttentionPooling, last_states
@@ -112,12 +113,12 @@ class Recurrent(Network):
 def output_layer(embedding: TokenEmbedding, d_model: int, tie_weights: bool) -> nn.Module:
     """Logits from states, by the embeddings' own weights if tied."""
     vocab_size, width = embedding.weight.shape
-    output = nn.Linear(width, vocab_size)
+    output = Linear(width, vocab_size)
     nn.init.normal_(output.weight, std=0.02)
     nn.init.zeros_(output.bias)
     if tie_weights:
         output.weight = embedding.weight  # type: ignore[assignment]
-    return output if width == d_model else nn.Sequential(nn.Linear(d_model, width), output)
+    return output if width == d_model else nn.Sequential(Linear(d_model, width), output)
 
 
 class RecurrentModule(LanguageModule):

@@ -11,6 +11,7 @@ from lmlab.errors import ConfigError
 from lmlab.module import LanguageModule
 from lmlab.nn.attention import key_mask
 from lmlab.nn.embeddings import NgramEmbedding, TokenEmbedding
+from lmlab.nn.linear import Linear
 from lmlab.nn.network import Network
 from lmlab.nn.noise import Dropout
 from lmlab.nn.positions import LearnedPositions, RotaryPositions, SinusoidalPositions
@@ -30,6 +31,7 @@ class Transformer(Network):
         architecture: Literal["encoder", "decoder", "encoder-decoder"],
         max_length: PositiveInt,
         n_heads: PositiveInt = 4,
+        n_kv_heads: PositiveInt | None = None,
         n_layers: PositiveInt = 2,
         d_ff: PositiveInt = 512,
         positions: Literal["learned", "sinusoidal", "rotary"] = "learned",
@@ -46,6 +48,8 @@ class Transformer(Network):
         super().__init__()
         if d_model % n_heads:
             raise ConfigError(f"d_model {d_model} is not divisible by n_heads {n_heads}", "model.network")
+        if n_heads % (n_kv_heads or n_heads):
+            raise ConfigError(f"n_heads {n_heads} is not divisible by n_kv_heads {n_kv_heads}", "model.network")
         self.context = max_length
         self.embedding = TokenEmbedding(vocab_size, d_model, token_dropout=token_dropout)
         self.ngrams = None
@@ -67,6 +71,7 @@ class Transformer(Network):
                 d_ff=d_ff,
                 dropout=dropout,
                 attention_dropout=attention_dropout,
+                n_kv_heads=n_kv_heads,
                 rotary=rotary,
                 norm=norm,
                 activation=activation,
@@ -77,7 +82,7 @@ class Transformer(Network):
         self.decoder = stack(causal=True, cross=architecture != "decoder") if architecture != "encoder" else None
         self.output = None
         if architecture != "encoder":
-            self.output = nn.Linear(d_model, vocab_size, bias=False)
+            self.output = Linear(d_model, vocab_size, bias=False)
             if tie_weights:
                 self.output.weight = self.embedding.weight
         self.apply(initialize)

@@ -5,19 +5,31 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from lmlab.nn.linear import Linear
 from lmlab.nn.positions import RotaryPositions
 
 
 class SelfAttention(nn.Module):
-    """Multi-head scaled dot-product attention (Vaswani et al., 2017, section 3.2.2)."""
+    """Multi-head scaled dot-product attention (Vaswani et al., 2017, section 3.2.2).
+
+    With fewer `n_kv_heads` than heads, groups of queries share a key and a value (Ainslie et al., 2023), and a cache
+    holds only those.
+    """
 
     def __init__(
-        self, d_model: int, n_heads: int, *, dropout: float = 0.0, rotary: RotaryPositions | None = None
+        self,
+        d_model: int,
+        n_heads: int,
+        *,
+        n_kv_heads: int | None = None,
+        dropout: float = 0.0,
+        rotary: RotaryPositions | None = None,
     ) -> None:
         super().__init__()
-        self.n_heads, self.dropout, self.rotary = n_heads, dropout, rotary
-        self.qkv = nn.Linear(d_model, 3 * d_model)
-        self.output = nn.Linear(d_model, d_model)
+        self.n_heads, self.n_kv_heads = n_heads, n_kv_heads or n_heads
+        self.dropout, self.rotary = dropout, rotary
+        self.qkv = Linear(d_model, d_model + 2 * d_model * self.n_kv_heads // n_heads)
+        self.output = Linear(d_model, d_model)
 
     def forward(
         self,
@@ -26,7 +38,8 @@ class SelfAttention(nn.Module):
         causal: bool = False,
         cache: dict | None = None,
     ) -> Float[Tensor, "B T D"]:
-        query, key, value = (split_heads(part, self.n_heads) for part in self.qkv(x).chunk(3, dim=-1))
+        heads = self.qkv(x).unflatten(-1, (self.n_heads + 2 * self.n_kv_heads, -1)).transpose(1, 2)  # (B, H, T, d)
+        query, key, value = heads.split((self.n_heads, self.n_kv_heads, self.n_kv_heads), dim=1)
         start = cache.get("length", 0) if cache else 0
         if self.rotary is not None:
             query, key = self.rotary(query, start), self.rotary(key, start)
@@ -43,6 +56,7 @@ class SelfAttention(nn.Module):
             attn_mask=mask,
             is_causal=causal and not start,
             dropout_p=self.dropout if self.training else 0.0,
+            enable_gqa=self.n_kv_heads != self.n_heads,
         )
         return self.output(merge_heads(attended))
 
@@ -53,9 +67,9 @@ class CrossAttention(nn.Module):
     def __init__(self, d_model: int, n_heads: int, *, dropout: float = 0.0) -> None:
         super().__init__()
         self.n_heads, self.dropout = n_heads, dropout
-        self.query = nn.Linear(d_model, d_model)
-        self.key_value = nn.Linear(d_model, 2 * d_model)
-        self.output = nn.Linear(d_model, d_model)
+        self.query = Linear(d_model, d_model)
+        self.key_value = Linear(d_model, 2 * d_model)
+        self.output = Linear(d_model, d_model)
 
     def forward(
         self, x: Float[Tensor, "B T D"], memory: Float[Tensor, "B S D"], mask: Bool[Tensor, "B 1 1 S"] | None = None

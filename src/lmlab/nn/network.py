@@ -10,6 +10,11 @@ class Network(nn.Module):
 
     context: int | None = None  # the most tokens that `decode` can read; None if any number
 
+    @property
+    def n_parameters(self) -> int:
+        """How many numbers are learned from text."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
     def encode(self, tokens: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B T D"]:
         """States that see the whole text; `mask` is True on real tokens."""
         raise NotImplementedError(f"{type(self).__name__} has no encoder: it cannot read a text from both sides.")

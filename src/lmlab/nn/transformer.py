@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from lmlab.nn.attention import CrossAttention, SelfAttention
+from lmlab.nn.linear import Linear
 from lmlab.nn.noise import Dropout
 from lmlab.nn.positions import RotaryPositions
 
@@ -16,7 +17,7 @@ class FeedForward(nn.Sequential):
     """Two linear maps with a GELU between, at each position (Vaswani et al., 2017, section 3.3)."""
 
     def __init__(self, d_model: int, d_ff: int, *, approximate: Literal["none", "tanh"] = "none") -> None:
-        super().__init__(nn.Linear(d_model, d_ff), nn.GELU(approximate), nn.Linear(d_ff, d_model))
+        super().__init__(Linear(d_model, d_ff), nn.GELU(approximate), Linear(d_ff, d_model))
 
 
 class SwiGLU(nn.Module):
@@ -25,8 +26,8 @@ class SwiGLU(nn.Module):
     def __init__(self, d_model: int, d_ff: int) -> None:
         super().__init__()
         width = max(8, 2 * d_ff // 3)
-        self.gated = nn.Linear(d_model, 2 * width, bias=False)
-        self.output = nn.Linear(width, d_model, bias=False)
+        self.gated = Linear(d_model, 2 * width, bias=False)
+        self.output = Linear(width, d_model, bias=False)
 
     def forward(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
         gate, value = self.gated(x).chunk(2, dim=-1)
@@ -52,6 +53,7 @@ class TransformerLayer(nn.Module):
         d_ff: int,
         dropout: float,
         attention_dropout: float,
+        n_kv_heads: int | None,
         rotary: RotaryPositions | None,
         norm: str,
         activation: str,
@@ -59,7 +61,9 @@ class TransformerLayer(nn.Module):
     ) -> None:
         super().__init__()
         self.norm_attention = NORMS[norm](d_model)
-        self.attention = SelfAttention(d_model, n_heads, dropout=attention_dropout, rotary=rotary)
+        self.attention = SelfAttention(
+            d_model, n_heads, n_kv_heads=n_kv_heads, dropout=attention_dropout, rotary=rotary
+        )
         if cross:
             self.norm_cross = NORMS[norm](d_model)
             self.cross = CrossAttention(d_model, n_heads, dropout=attention_dropout)
@@ -95,6 +99,7 @@ class TransformerStack(nn.Module):
         d_ff: int,
         dropout: float,
         attention_dropout: float = 0.0,
+        n_kv_heads: int | None = None,
         rotary: RotaryPositions | None = None,
         norm: str = "layer",
         activation: str = "gelu",
@@ -110,6 +115,7 @@ class TransformerStack(nn.Module):
                 d_ff=d_ff,
                 dropout=dropout,
                 attention_dropout=attention_dropout,
+                n_kv_heads=n_kv_heads,
                 rotary=rotary,
                 norm=norm,
                 activation=activation,

@@ -20,7 +20,13 @@ def fit(experiment: Experiment) -> dict[str, dict[str, float]]:
                     logger.log_hyperparams(dict(experiment.config))
         started = time.monotonic()
         trainer.fit(module, datamodule=corpus, ckpt_path=experiment.config.get("resume"))
-        results = {"fit": {"fit/seconds": round(time.monotonic() - started, 2), "fit/steps": trainer.global_step}}
+        results = {
+            "fit": {
+                "fit/seconds": round(time.monotonic() - started, 2),
+                "fit/steps": trainer.global_step,
+                "fit/parameters": module.n_parameters,
+            }
+        }
         results["fit"] |= numbers(trainer.callback_metrics, "throughput/")
         if trainer.checkpoint_callback:
             experiment.load_weights(experiment.run.checkpoints / "best.ckpt")

@@ -25,7 +25,7 @@ def plan(experiment: Experiment) -> dict[str, object]:
     total = min((limit for limit in limits if limit > 0), default=0)  # 0: until it is stopped
     rank = f"{settings['accelerator']} x {settings['devices']}"
     return {
-        "parameters": f"{sum(p.numel() for p in module.parameters()):,}",
+        "parameters": f"{module.n_parameters:,}",
         "corpus": f"{summary['rows']['train']:,} rows, {summary['tokens']['train']:,} tokens an epoch",
         "tokenizer": f"{len(corpus.tokenizer):,} of {corpus.tokenizer.vocab_size:,} entries",
         "steps": f"{total:,} ({steps:,} an epoch, {corpus.batch_tokens:,} tokens each)",

@@ -1,4 +1,4 @@
-"""Pictures of a sweep: objective over jobs, parallel coordinates, importance of the parameters."""
+"""Pictures of a sweep: objective over jobs and over what they cost, parallel coordinates, importance of parameters."""
 
 import contextlib
 import warnings
@@ -12,9 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from lmlab.sweeps.records import Record, values_of
+from lmlab.sweeps.records import COSTS, Record, values_of
 
 ENOUGH = 4  # jobs below which importance would be chance
+NAMED = 24  # jobs beyond which names would hide the points
 
 
 def draw(folder: Path, rows: Sequence[Record], keys: Sequence[str], monitor: str, mode: str) -> None:
@@ -23,6 +24,9 @@ def draw(folder: Path, rows: Sequence[Record], keys: Sequence[str], monitor: str
     folder.mkdir(exist_ok=True)
     scored = [row for row in rows if row.get("objective") is not None]
     figures = {"objective": objective_over_jobs(scored, monitor, mode)}
+    costs = [name for name in COSTS if len({row.get(name) for row in scored} - {None}) > 1]
+    if costs:
+        figures["cost"] = objective_over_costs(scored, keys, monitor, costs)
     if keys and len(scored) > 1:
         figures["parallel_coordinates"] = parallel_coordinates(scored, keys, monitor)
         shares = importances(scored, keys, mode)
@@ -49,6 +53,22 @@ def objective_over_jobs(rows: Sequence[Record], monitor: str, mode: str) -> Figu
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.grid(alpha=0.3)
     axis.legend()
+    return figure
+
+
+def objective_over_costs(rows: Sequence[Record], keys: Sequence[str], monitor: str, costs: Sequence[str]) -> Figure:
+    """The objective against training time and size, a point for each job with the values that tell it apart."""
+    figure = Figure(figsize=(5.2 * len(costs), 4))
+    for axis, cost in zip(np.atleast_1d(figure.subplots(1, len(costs), sharey=True)), costs, strict=True):
+        for row in rows:
+            if row.get(cost):
+                axis.scatter(row[cost], row["objective"], s=28)
+                label = " ".join(values_of(row).get(key, "") for key in keys) if len(rows) <= NAMED else ""
+                axis.annotate(label, (row[cost], row["objective"]), (5, 4), textcoords="offset points", fontsize=8)
+        axis.set(xscale="log", xlabel=cost.replace("_", " "))
+        axis.margins(x=0.2, y=0.1)
+        axis.grid(alpha=0.3, which="both")
+    figure.axes[0].set_ylabel(monitor)
     return figure
 
 

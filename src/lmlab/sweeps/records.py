@@ -8,7 +8,8 @@ from typing import Any
 from lmlab.run_directory import RunDirectory, read_json, replace
 
 BOOKKEEPING = ("sweep.name=", "sweep.job=")  # overrides that a sweep adds to those of its jobs
-Record = dict[str, Any]  # job, overrides, status, exit_code, objective, seconds, run
+COSTS = {"training_seconds": "fit/seconds", "parameters": "fit/parameters"}
+Record = dict[str, Any]  # job, overrides, status, exit_code, objective, seconds, run, and what COSTS names
 
 
 def sweep_folder(output: str, name: str) -> Path:
@@ -33,14 +34,18 @@ def remove(folder: Path, job: int) -> None:
     (folder / "jobs" / f"{job}.json").unlink(missing_ok=True)
 
 
-def objective(results: object, monitor: str) -> float | None:
-    """The monitored number among the results of a stage, by its full name, else by its last part (test/accuracy)."""
+def facts(results: object, monitor: str) -> dict[str, float | None]:
+    """What a sweep compares of a stage's results: the objective and what it cost.
+
+    The objective is the monitored number, by its full name, else by its last part (test/accuracy).
+    """
     if not isinstance(results, Mapping):
-        return None
+        return {"objective": None}
     values = {name: value for part in results.values() if isinstance(part, Mapping) for name, value in part.items()}
     leaf = monitor.rpartition("/")[2]
     near = (value for name, value in values.items() if name.rpartition("/")[2] == leaf)
-    return values.get(monitor, next(near, None))
+    costs = {fact: values[name] for fact, name in COSTS.items() if name in values}
+    return {"objective": values.get(monitor, next(near, None)), **costs}
 
 
 def status(run: str | None, exit_code: int) -> str:

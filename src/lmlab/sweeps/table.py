@@ -9,7 +9,7 @@ from lmlab.sweeps import records
 from lmlab.sweeps.records import Record, values_of
 from lmlab.terminal import print_columns
 
-COLUMNS = ("job", "status", "exit_code", "objective", "seconds", "run")
+COLUMNS = ("job", "status", "exit_code", "objective", "seconds", *records.COSTS, "run")
 
 
 def conclude(folder: Path, monitor: str, mode: str) -> None:
@@ -26,10 +26,16 @@ def conclude(folder: Path, monitor: str, mode: str) -> None:
             values = values_of(row)
             facts = [*(row.get(name) for name in COLUMNS), *(values.get(key) for key in searched)]
             writer.writerow([*facts, " ".join(row["overrides"])])
+    costs = [name for name in records.COSTS if len({row.get(name) for row in rows} - {None}) > 1]
     shown = [
-        [str(row["job"]), row["status"], number(row.get("objective")), *map(short, pick(row, searched))] for row in rows
+        [
+            *(str(row["job"]), row["status"], number(row.get("objective"))),
+            *("" if row.get(name) is None else f"{row[name]:,.0f}" for name in costs),
+            *map(short, pick(row, searched)),
+        ]
+        for row in rows
     ]
-    print_columns("Sweep", ["job", "status", monitor, *searched], shown)
+    print_columns("Sweep", ["job", "status", monitor, *(name.replace("_", " ") for name in costs), *searched], shown)
     print(f"table        {path}")
     if any(row.get("objective") is not None for row in rows):
         from lmlab.sweeps.plots import draw

@@ -1,0 +1,35 @@
+"""The linear map, in the form that is fastest for few rows: one token after another is written with them."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+FEW = range(3, 33)  # rows with which the weights' way to the cores, not the arithmetic, decides
+LARGE = 2**20  # weights from which on they have such a way to go
+
+
+def linear(x: Float[Tensor, "*B I"], weight: Float[Tensor, "O I"], bias: Tensor | None = None) -> Float[Tensor, "*B O"]:
+    """x @ weight.T + bias.
+
+    MKL first copies the weights into an order of its own, which costs more than to multiply a few rows with them.
+    oneDNN copies only what stands to the right; with the weights to the left it reads them once, as they lie.
+    """
+    rows = x.numel() // max(1, x.shape[-1])
+    thin = rows in FEW and weight.numel() >= LARGE and not torch.is_grad_enabled()
+    if not (thin and on_cpu_in_float32(x, weight)):
+        return nn.functional.linear(x, weight, bias)
+    flat = x.reshape(rows, x.shape[-1]).contiguous()
+    product = torch.ops.mkldnn._linear_pointwise(weight, flat, None, "none", [], "").t()  # (rows, O)
+    return (product if bias is None else product + bias).reshape(*x.shape[:-1], len(weight))
+
+
+def on_cpu_in_float32(*tensors: Tensor) -> bool:
+    plain = all(tensor.device.type == "cpu" and tensor.dtype == torch.float32 for tensor in tensors)
+    return plain and torch.backends.mkldnn.is_available() and not torch.is_autocast_enabled("cpu")
+
+
+class Linear(nn.Linear):
+    """nn.Linear whose products with few rows are `linear`'s."""
+
+    def forward(self, x: Float[Tensor, "*B I"]) -> Float[Tensor, "*B O"]:
+        return linear(x, self.weight, self.bias)
