@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lmlab.models.gpt2 import GPT2
+from lmlab.models.gpt2 import GPT2, from_published
 
 SHAPE = {"d_model": 32, "n_heads": 4, "n_layers": 2, "max_length": 16, "dropout": 0.0, "attention_dropout": 0.0}
 
@@ -14,41 +14,13 @@ def network():
     return GPT2(50, **SHAPE).eval()
 
 
-def with_weights_of(theirs, network):
-    """The network with the weights of a transformers model, whose linear maps are stored transposed."""
-    state = {
-        "embedding.table.weight": theirs.wte.weight,
-        "positions.weight": theirs.wpe.weight,
-        "decoder.norm.weight": theirs.ln_f.weight,
-        "decoder.norm.bias": theirs.ln_f.bias,
-    }
-    names = {
-        "ln_1": "norm_attention",
-        "ln_2": "norm_feed_forward",
-        "attn.c_attn": "attention.qkv",
-        "attn.c_proj": "attention.output",
-        "mlp.c_fc": "feed_forward.0",
-        "mlp.c_proj": "feed_forward.2",
-    }
-    for number, layer in enumerate(theirs.h):
-        for their_name, name in names.items():
-            part = layer.get_submodule(their_name)
-            turned = part.weight.T if part.weight.ndim == 2 else part.weight
-            state |= {
-                f"decoder.layers.{number}.{name}.weight": turned,
-                f"decoder.layers.{number}.{name}.bias": part.bias,
-            }
-    network.load_state_dict({name: tensor.detach().clone() for name, tensor in state.items()})
-    return network
-
-
 def test_logits_and_gradients_are_those_of_transformers(network):
     transformers = pytest.importorskip("transformers")
     config = transformers.GPT2Config(
         vocab_size=50, n_positions=16, n_embd=32, n_layer=2, n_head=4, resid_pdrop=0, embd_pdrop=0, attn_pdrop=0
     )
     theirs = transformers.GPT2LMHeadModel(config).eval()
-    with_weights_of(theirs.transformer, network)
+    network.load_state_dict(from_published(theirs.transformer.state_dict()))
     tokens = torch.randint(50, (3, 12))
     expected = theirs(tokens, labels=tokens)
     logits = network.logits(network.decode(tokens))

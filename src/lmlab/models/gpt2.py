@@ -1,6 +1,8 @@
 """GPT-2 (Radford et al., 2019): a Transformer decoder that reads what it has written."""
 
 import math
+import re
+from collections.abc import Mapping
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -84,3 +86,28 @@ class GPT2(Network):
     def pool(self, states: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B D"]:
         last = (mask.sum(1) - 1).clamp(min=0)
         return states[torch.arange(len(states), device=states.device), last]
+
+
+RENAMED = {  # their names -> ours
+    "wte.": "embedding.table.",
+    "wpe.": "positions.",
+    "ln_f.": "decoder.norm.",
+    "h.": "decoder.layers.",
+    "ln_1.": "norm_attention.",
+    "ln_2.": "norm_feed_forward.",
+    "attn.c_attn.": "attention.qkv.",
+    "attn.c_proj.": "attention.output.",
+    "mlp.c_fc.": "feed_forward.0.",
+    "mlp.c_proj.": "feed_forward.2.",
+}
+
+
+def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights under the names of OpenAI's release, which stores its linear maps transposed, under ours."""
+    renamed = {}
+    for name, tensor in state.items():
+        linear_map = tensor.ndim == 2 and name.startswith("h.")
+        for theirs, ours in RENAMED.items():
+            name = re.sub(rf"(^|(?<=\.)){re.escape(theirs)}", ours, name)
+        renamed[name] = tensor.T.contiguous() if linear_map else tensor
+    return renamed
