@@ -2,8 +2,8 @@
 
     python scripts/bench_generate.py --rounds 3
 
-Ours is lmlab.models.gpt2.GPT2 with the weights of theirs, GPT2LMHeadModel, whose `generate` uses its cache; no text ends
-early. Printed: new tokens a second, their ratio, and how many of the texts are equal token for token.
+Ours is lmlab.models.gpt2.GPT2 with the weights of theirs, GPT2LMHeadModel, whose `generate` uses its cache; no text
+ends early. Printed: new tokens a second, their ratio, and how many of the texts are equal token for token.
 """
 
 import argparse

@@ -144,6 +144,10 @@ def test_pairs_that_cannot_be_name_those_that_can():
     config["task"] = config["task"] | {"needs": ["text", "target"]}
     with pytest.raises(ConfigError, match="and Imdb has text, label alone .*fit this corpus: .*classification"):
         refuse_pair(config)
+    config = outline({"model": "lstm", "task": "causal_lm"})
+    config["data"] = config["data"] | {"separate_documents": True}
+    with pytest.raises(ConfigError, match="reads on from text to text .*gpt2, "):
+        refuse_pair(config)
     config = outline({})
     config["task"] = config["task"] | {"architecture": "decoder"}
     config["model"] = config["model"] | {"architectures": ["encoder"]}

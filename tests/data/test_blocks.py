@@ -26,6 +26,12 @@ def test_the_stream_is_texts_with_a_separator_before_each_and_at_the_end():
     assert some.stream(np.arange(13)).tolist() == expected and len(some) == 12
 
 
+def test_tokens_know_their_document_where_documents_are_kept_apart():
+    some = blocks(3, 0, 2, 4, continues=[3], separate_documents=True)
+    assert some[[0]]["documents"].tolist() == [[1, 1, 1, 1, 2, 3, 3, 3]]
+    assert "documents" not in blocks(3, 2)[[0]]
+
+
 @pytest.mark.parametrize("stride", [None, 8, 3, 1])
 @pytest.mark.parametrize("lengths", [(3,), (8,), (40, 1, 17), (1, 1, 1), (7, 8)])
 def test_the_evaluated_blocks_score_every_token_once(lengths, stride):

@@ -45,6 +45,15 @@ def test_a_token_changes_no_state_before_it(network):
     assert torch.equal(before[:, :6], after[:, :6]) and not torch.allclose(before[:, 6:], after[:, 6:])
 
 
+def test_a_document_does_not_see_the_one_before_it(network):
+    tokens = torch.randint(50, (1, 10))
+    changed = tokens.clone()
+    changed[:, 2] = (changed[:, 2] + 1) % 50
+    documents = torch.tensor([[0] * 4 + [1] * 6])
+    before, after = (network.decode(some, documents=documents) for some in (tokens, changed))
+    assert torch.equal(before[:, 4:], after[:, 4:]) and not torch.allclose(before[:, 2:4], after[:, 2:4])
+
+
 def test_a_cache_changes_nothing(network):
     tokens, cache = torch.randint(50, (2, 9)), {}
     parts = [network.decode(tokens[:, :4], cache=cache)]

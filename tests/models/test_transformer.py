@@ -55,6 +55,15 @@ def test_an_encoder_sees_both_sides_and_a_decoder_only_the_past(variant):
     assert not torch.allclose(before[:, 5:], after[:, 5:])
 
 
+def test_a_document_is_read_as_if_it_stood_alone():
+    decoder, tokens = tiny("decoder", positions="rotary"), texts(2, 10)
+    documents = torch.tensor([[0] * 4 + [1] * 6, [7] * 7 + [8] * 3])
+    states = decoder.decode(tokens, documents=documents)
+    for row, cut in enumerate((4, 7)):
+        for part in (slice(0, cut), slice(cut, 10)):
+            torch.testing.assert_close(states[row : row + 1, part], decoder.decode(tokens[row : row + 1, part]))
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_cached_decoder_equals_one_that_reads_all_again(variant):
     decoder, tokens, cache = tiny("decoder", **variant), texts(), {}

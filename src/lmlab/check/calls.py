@@ -23,7 +23,7 @@ METADATA = {  # keys that the checks and the stages read; no constructor sees th
         "token_dropout",
         "ngram_orders",
     },
-    "model": {"architectures", "carries_state", "head"},
+    "model": {"architectures", "carries_state", "separates_documents", "head"},
     "trainer": {"launcher"},
 }
 HYDRA_KEYS = {"_target_", "_partial_", "_convert_", "_recursive_"}

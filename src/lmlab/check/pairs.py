@@ -30,6 +30,10 @@ def refuse_pair(config: Mapping[str, Any]) -> None:
             f"Models that fit this task: {listed(families_with(shape))}. "
             f"Tasks that fit this model: {listed(tasks_with(shapes))}",
         )
+    if data.get("separate_documents") and not model.get("separates_documents"):
+        able = [name for name in groups()["model"] if metadata("model", name, "separates_documents")]
+        fix = f"Set it to false, or use model=, one of {listed(able)}"
+        raise ConfigError(f"{called(model)} reads on from text to text", "data.separate_documents", fix)
 
 
 def refuse_stage(config: Mapping[str, Any]) -> None:

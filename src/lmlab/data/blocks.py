@@ -30,8 +30,10 @@ class Blocks(Dataset[Batch]):
         *,
         max_length: PositiveInt,
         stride: PositiveInt | None = None,
+        separate_documents: bool = False,
         size: dict[str, int],
     ) -> None:
+        self.separate_documents = separate_documents
         self.text, self.max_length, self.stride = texts, max_length, stride or max_length
         if self.stride > max_length:
             raise ConfigError(f"data.stride={stride} would leave out tokens of data.max_length={max_length}")
@@ -66,7 +68,7 @@ class Blocks(Dataset[Batch]):
         fresh = (columns[1:] > self.max_length - self.stride) | (index[:, None] == 0)
         target[~(inside & fresh)] = NONE
         scored = torch.from_numpy((target != NONE).sum(1).astype(np.float64))
-        return Batch(
+        batch = Batch(
             rows=torch.from_numpy(index),
             tokens=torch.from_numpy(np.where(inside, stream[:, :-1], Tokenizer.pad_id)),
             mask=torch.from_numpy(inside),
@@ -74,6 +76,13 @@ class Blocks(Dataset[Batch]):
             bytes=scored * self.share["bytes"],
             words=scored * self.share["words"],
         )
+        if self.separate_documents:
+            batch["documents"] = torch.from_numpy(self.document(index[:, None] + columns[:-1]))
+        return batch
+
+    def document(self, positions: np.ndarray) -> np.ndarray:
+        """The number of the document that a position belongs to, as its [SEP] does that stands before it."""
+        return self.separated.cumsum()[np.searchsorted(self.begins, positions, side="right") - 1]
 
     def stream(self, positions: np.ndarray) -> np.ndarray:
         """The tokens at any positions of the stream; [SEP] where it has ended."""

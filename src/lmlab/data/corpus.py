@@ -68,6 +68,7 @@ class Corpus(LightningDataModule):
         truncation: Literal["head", "head_tail", "tail"] = "head",
         stride: PositiveInt | None = None,
         lanes: bool = False,
+        separate_documents: bool = False,
         batch_tokens: PositiveInt = 16384,
         eval_batch_tokens: PositiveInt = 32768,
         min_rows: PositiveInt = 8,
@@ -89,7 +90,7 @@ class Corpus(LightningDataModule):
         self.cut: dict[str, Any] = {"unique": unique}
         self.cut |= {"val_share": val_share, "test_share": test_share, "block": block, "seed": split_seed}
         self.batches, self.max_length, self.truncation = batches, max_length, truncation
-        self.stride, self.lanes = stride, lanes
+        self.stride, self.lanes, self.separate_documents = stride, lanes, separate_documents
         self.batch_tokens, self.eval_batch_tokens = batch_tokens, eval_batch_tokens
         self.min_rows, self.pool, self.n_workers, self.seed = min_rows, pool, n_workers, seed
         self._stored: StoredRows | None = None
@@ -214,7 +215,8 @@ class Corpus(LightningDataModule):
             size = json.loads((folder / "sizes.json").read_text(encoding="utf-8"))[split]
             stride = None if split == "train" else self.stride
             continues = self.stored.continues(split)
-            return Blocks(sides[0], continues, max_length=self.max_length, stride=stride, size=size)
+            cut = {"max_length": self.max_length, "stride": stride, "separate_documents": self.separate_documents}
+            return Blocks(sides[0], continues, size=size, **cut)
         labels = self.stored.labels(split)
         return TokenizedRows(sides, labels, max_length=self.max_length, truncation=self.truncation)
 

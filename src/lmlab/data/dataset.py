@@ -21,9 +21,8 @@ class Batch(TypedDict):
     label: NotRequired[Tensor]  # (B,) int64, the class; absent for texts to be predicted
     segments: NotRequired[Tensor]  # (B, T) int64, 1 where the second text of a pair stands; absent without pairs
     target: NotRequired[Tensor]  # (B, T) int64, the token after each; -100 where none is to be scored
-    bytes: NotRequired[
-        Tensor
-    ]  # (B,) float64, the share of its split's UTF-8 bytes that the targets of a block stand for
+    documents: NotRequired[Tensor]  # (B, T) int64, the number of each token's text, where texts do not see each other
+    bytes: NotRequired[Tensor]  # (B,) float64, the share of its split's UTF-8 bytes that a block's targets stand for
     words: NotRequired[Tensor]  # (B,) float64, the same of its words
     cache: NotRequired[dict]  # what a network remembers of the text before the batch; its module puts it there
 

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from lmlab.errors import ConfigError
+from lmlab.nn.attention import same_document
 from lmlab.nn.embeddings import TokenEmbedding
 from lmlab.nn.linear import linear
 from lmlab.nn.network import Network
@@ -73,12 +74,13 @@ class GPT2(Network):
         memory: Float[Tensor, "B S D"] | None = None,
         memory_mask: Bool[Tensor, "B S"] | None = None,
         cache: dict | None = None,
+        documents: Int[Tensor, "B T"] | None = None,
     ) -> Float[Tensor, "B T D"]:
         start = 0 if cache is None else cache.get("length", 0)
         if cache is not None:
             cache["length"] = start + tokens.shape[1]
         x = self.dropout(self.positions(self.embedding(tokens), start))
-        return self.decoder(x, cache=cache)
+        return self.decoder(x, same_document(documents), cache=cache)
 
     def logits(self, states: Float[Tensor, "B T D"]) -> Float[Tensor, "B T V"]:
         return linear(states, self.embedding.weight)

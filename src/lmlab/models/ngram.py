@@ -86,6 +86,7 @@ class Ngram(Network):
         memory: Float[Tensor, "B S D"] | None = None,
         memory_mask: Bool[Tensor, "B S"] | None = None,
         cache: dict | None = None,
+        documents: Int[Tensor, "B T"] | None = None,
     ) -> Int[Tensor, "B T C"]:
         length = tokens.shape[1]
         if cache is not None:

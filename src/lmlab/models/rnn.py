@@ -82,9 +82,12 @@ class Recurrent(Network):
         memory: Float[Tensor, "B S D"] | None = None,
         memory_mask: Bool[Tensor, "B S"] | None = None,
         cache: dict | None = None,
+        documents: Int[Tensor, "B T"] | None = None,
     ) -> Float[Tensor, "B T D"]:
         if self.output is None or memory is not None:
-            return super().decode(tokens, memory, memory_mask, cache)
+            return super().decode(tokens, memory, memory_mask, cache, documents)
+        if documents is not None:
+            raise NotImplementedError(f"{type(self).__name__} reads on from text to text.")
         cache = {} if cache is None else cache
         states, cache["state"] = self.stack(self.embed(tokens, cache), cache.get("state"))
         return states

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lmlab.errors import ConfigError
 from lmlab.module import LanguageModule
-from lmlab.nn.attention import key_mask
+from lmlab.nn.attention import key_mask, same_document
 from lmlab.nn.embeddings import NgramEmbedding, TokenEmbedding
 from lmlab.nn.linear import Linear
 from lmlab.nn.network import Network
@@ -98,11 +98,12 @@ class Transformer(Network):
         memory: Float[Tensor, "B S D"] | None = None,
         memory_mask: Bool[Tensor, "B S"] | None = None,
         cache: dict | None = None,
+        documents: Int[Tensor, "B T"] | None = None,
     ) -> Float[Tensor, "B T D"]:
         if self.decoder is None:
-            return super().decode(tokens, memory, memory_mask, cache)
+            return super().decode(tokens, memory, memory_mask, cache, documents)
         x = self.embed(tokens, cache)
-        return self.decoder(x, memory=memory, memory_mask=key_mask(memory_mask), cache=cache)
+        return self.decoder(x, same_document(documents), memory=memory, memory_mask=key_mask(memory_mask), cache=cache)
 
     def logits(self, states: Float[Tensor, "B T D"]) -> Float[Tensor, "B T V"]:
         return super().logits(states) if self.output is None else self.output(states)

@@ -2,7 +2,7 @@
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from lmlab.nn.linear import Linear
@@ -34,7 +34,7 @@ class SelfAttention(nn.Module):
     def forward(
         self,
         x: Float[Tensor, "B T D"],
-        mask: Bool[Tensor, "B 1 1 S"] | None = None,
+        mask: Bool[Tensor, "B 1 #T S"] | None = None,
         causal: bool = False,
         cache: dict | None = None,
     ) -> Float[Tensor, "B T D"]:
@@ -46,7 +46,8 @@ class SelfAttention(nn.Module):
         if cache is not None:
             key, value = remembered(cache, "key", key), remembered(cache, "value", value)
             cache["length"] = key.shape[2]
-        if causal and start and x.shape[1] > 1:
+        free = start == 0 and mask is None  # then nothing but the order masks, for which there are faster kernels
+        if causal and not free and x.shape[1] > 1:
             past = torch.ones(x.shape[1], key.shape[2], dtype=torch.bool, device=x.device).tril(start)  # (T, S)
             mask = past if mask is None else mask & past
         attended = F.scaled_dot_product_attention(
@@ -54,7 +55,7 @@ class SelfAttention(nn.Module):
             key,
             value,
             attn_mask=mask,
-            is_causal=causal and not start,
+            is_causal=causal and free,
             dropout_p=self.dropout if self.training else 0.0,
             enable_gqa=self.n_kv_heads != self.n_heads,
         )
@@ -108,3 +109,8 @@ def key_mask(mask: Bool[Tensor, "B S"] | None) -> Bool[Tensor, "B 1 1 S"] | None
     if mask is None or (mask.device.type == "cpu" and bool(mask.all())):
         return None
     return mask[:, None, None, :]
+
+
+def same_document(documents: Int[Tensor, "B T"] | None) -> Bool[Tensor, "B 1 T T"] | None:
+    """The block-diagonal mask of texts packed one after another: True between tokens of one document."""
+    return None if documents is None else (documents[:, :, None] == documents[:, None, :]).unsqueeze(1)

@@ -25,10 +25,12 @@ class Network(nn.Module):
         memory: Float[Tensor, "B S D"] | None = None,
         memory_mask: Bool[Tensor, "B S"] | None = None,
         cache: dict | None = None,
+        documents: Int[Tensor, "B T"] | None = None,
     ) -> Float[Tensor, "B T D"]:
         """Causal states: state t sees tokens 0..t, and `memory` if given.
 
-        `cache` starts as an empty dict and is filled by each call; `tokens` are then only the new ones.
+        `cache` starts as an empty dict and is filled by each call; `tokens` are then only the new ones. With
+        `documents`, the number of each token's, a state sees those of its own alone.
         """
         raise NotImplementedError(f"{type(self).__name__} has no decoder: it cannot write text from left to right.")
 

@@ -74,7 +74,7 @@ class TransformerLayer(nn.Module):
     def forward(
         self,
         x: Float[Tensor, "B T D"],
-        mask: Bool[Tensor, "B 1 1 T"] | None = None,
+        mask: Bool[Tensor, "B 1 #T T"] | None = None,
         *,
         causal: bool = False,
         memory: Float[Tensor, "B S D"] | None = None,
@@ -128,7 +128,7 @@ class TransformerStack(nn.Module):
     def forward(
         self,
         x: Float[Tensor, "B T D"],
-        mask: Bool[Tensor, "B 1 1 T"] | None = None,
+        mask: Bool[Tensor, "B 1 #T T"] | None = None,
         memory: Float[Tensor, "B S D"] | None = None,
         memory_mask: Bool[Tensor, "B 1 1 S"] | None = None,
         cache: dict | None = None,

@@ -31,7 +31,7 @@ class CausalLM(Task):
 
     def losses(self, network: Network, batch: Mapping[str, Any]) -> Tensor:
         """-log p of each target (B * T,), 0 where none is scored."""
-        states = network.decode(batch["tokens"], cache=batch.get("cache"))
+        states = network.decode(batch["tokens"], cache=batch.get("cache"), documents=batch.get("documents"))
         return network.losses(states.flatten(0, 1), batch["target"].flatten())
 
     def loss(self, network: Network, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
