@@ -19,6 +19,7 @@ from lmlab.check.pairs import refuse_pair
 from lmlab.check.secret import looks_secret
 from lmlab.check.signatures import signature
 from lmlab.check.values import NAMED
+from lmlab.check.yaml_files import locate
 from lmlab.errors import ConfigError, InputMissing
 
 
@@ -315,3 +316,11 @@ def test_a_mistake_in_an_experiment_file_is_found_there(written, said, tmp_path)
     command = [sys.executable, "src/run.py", "experiment=mine"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 2 and said in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_a_key_of_a_base_is_found_there_and_not_in_another_experiment():
+    assert locate(("tokenizer", "min_frequency"), {"experiment": "shakespeare_best"}).startswith(
+        "conf/experiment/shakespeare.yaml:"
+    )
+    assert locate(("model", "network", "n_layers"), {"model": "gpt2_mini"}).startswith("conf/model/gpt2_mini.yaml:")
+    assert locate(("data", "stride"), {"data": "wikitext2"}).startswith("conf/data/base/labelled.yaml:")
