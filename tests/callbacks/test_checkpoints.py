@@ -17,6 +17,7 @@ from lmlab.data.corpus import Corpus
 from lmlab.errors import NotANumber, Stopped
 from lmlab.models.transformer import Transformer
 from lmlab.module import LanguageModule
+from lmlab.muon import Muon
 from lmlab.optimizers import warmup_cosine
 from lmlab.tasks.classification import Classification
 from lmlab.tokenizer import Tokenizer
@@ -68,7 +69,10 @@ def reviews(tmp_path):
     return write_reviews(tmp_path / "reviews")
 
 
-def trained(reviews, folder, *callbacks, resume=None, accumulate=1, checks=None, lr=1e-2, **settings):
+ADAMW, MUON = functools.partial(torch.optim.AdamW, lr=1e-2), functools.partial(Muon, lr=1e-2, matrix_lr=1e-2)
+
+
+def trained(reviews, folder, *callbacks, resume=None, accumulate=1, checks=None, optimizer=ADAMW, **settings):
     torch.manual_seed(1)
     tokenizer = Tokenizer("word", 200, min_frequency=1)
     data = Corpus(
@@ -79,7 +83,7 @@ def trained(reviews, folder, *callbacks, resume=None, accumulate=1, checks=None,
     module = LanguageModule(
         network,
         Classification(8, ["negative", "positive"]),
-        optimizer=functools.partial(torch.optim.AdamW, lr=lr),
+        optimizer=optimizer,
         scheduler=warmup_cosine,
     )
     recorder = Recorder()
@@ -113,9 +117,11 @@ def after(seen, step, validated):
     return [event for event in seen if event[at[event[0]]] > last[event[0]]]
 
 
-@pytest.mark.parametrize(("accumulate", "checks"), [(1, None), (1, 2), (2, None)])
-def test_every_checkpoint_is_a_place_to_go_on_from(reviews, tmp_path, accumulate, checks):
-    options = {"accumulate": accumulate, "checks": checks}
+@pytest.mark.parametrize(
+    ("accumulate", "checks", "optimizer"), [(1, None, ADAMW), (1, 2, ADAMW), (2, None, ADAMW), (1, 2, MUON)]
+)
+def test_every_checkpoint_is_a_place_to_go_on_from(reviews, tmp_path, accumulate, checks, optimizer):
+    options = {"accumulate": accumulate, "checks": checks, "optimizer": optimizer}
     whole, weights, keep = trained(reviews, tmp_path / "whole", **options)
     assert keep.kept and (tmp_path / "whole" / "last.ckpt").resolve().name == keep.kept[-1]
     for name in keep.kept:
@@ -157,7 +163,7 @@ def test_best_and_last_are_kept_and_the_rest_removed(tmp_path):
 
 def test_no_checkpoint_holds_what_is_not_a_number(reviews, tmp_path):
     with pytest.raises(NotANumber, match=r"at step|after step"):
-        trained(reviews, tmp_path / "run", lr=1e30)
+        trained(reviews, tmp_path / "run", optimizer=functools.partial(torch.optim.AdamW, lr=1e30))
     for path in (tmp_path / "run").glob("step-*.ckpt"):
         state = torch.load(path, weights_only=True)["state_dict"]
         assert all(tensor.isfinite().all() for tensor in state.values() if tensor.is_floating_point())

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from lmlab.nn.linear import StackedLinear
 from lmlab.nn.positions import RotaryPositions
 
 
@@ -16,7 +17,7 @@ class SelfAttention(nn.Module):
     ) -> None:
         super().__init__()
         self.n_heads, self.dropout, self.rotary = n_heads, dropout, rotary
-        self.qkv = nn.Linear(d_model, 3 * d_model)
+        self.qkv = StackedLinear(d_model, d_model, 3)
         self.output = nn.Linear(d_model, d_model)
 
     def forward(
@@ -54,7 +55,7 @@ class CrossAttention(nn.Module):
         super().__init__()
         self.n_heads, self.dropout = n_heads, dropout
         self.query = nn.Linear(d_model, d_model)
-        self.key_value = nn.Linear(d_model, 2 * d_model)
+        self.key_value = StackedLinear(d_model, d_model, 2)
         self.output = nn.Linear(d_model, d_model)
 
     def forward(
