@@ -59,6 +59,9 @@ def refusal(cfg, *dotlist):
         (["trainer.max_epochs="], "trainer.max_epochs: whole number >= 1 or -1 or null expected, got nothing"),
         (["trainer.max_steps=1e3"], "trainer.max_steps: whole number >= 1 or -1 expected, got 1000.0"),
         (["trainer.precision=bf17"], "Did you mean bf16?"),
+        (["optimizer.prior_std=0"], "optimizer.prior_std: number > 0 or null expected, got 0"),
+        (["optimizer.prior_sdt=1"], "Did you mean optimizer.prior_std (number > 0 or null, default None)?"),
+        (["trainer.launcher=mpi"], "trainer.launcher: one of torchrun, slurm or null expected, got 'mpi'"),
         (["optimizer.lr=nan"], "optimizer.lr: number > 0 expected, got nan"),
         (["-m", "optimizer.lr=0.1,-1"], "optimizer.lr: number > 0 expected, got -1"),
         (
@@ -110,6 +113,11 @@ def test_shorthands_are_written_out():
         (["optimizer.betas=[0.9]"], "optimizer.betas: a list of 2 of number from 0 to below 1 expected, got [0.9]"),
         (["optimizer.betas=[0.9,2]"], "optimizer.betas[1]: number from 0 to below 1 expected, got 2"),
         (["seed=4294967296"], "seed: whole number from 0 to 4294967295 expected"),
+        (["optimizer.prior_std=-1"], "optimizer.prior_std: number > 0 or null expected, got -1"),
+        (
+            ["optimizer.prior_std=1"],
+            "optimizer.prior_std and optimizer.weight_decay=0.01 both pull weights to zero (command line)",
+        ),
         (["optimizer.lr=.inf"], "optimizer.lr: number > 0 expected, got inf"),
         (["data.classes=[a,true]"], "data.classes[1]: text expected, got True (command line). YAML reads no, 010"),
         (["model.network.d_modle=3"], "unknown key model.network.d_modle (command line). Did you mean d_model (whole"),

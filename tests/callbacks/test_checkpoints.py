@@ -72,7 +72,9 @@ def reviews(tmp_path):
 ADAMW, MUON = functools.partial(torch.optim.AdamW, lr=1e-2), functools.partial(Muon, lr=1e-2, matrix_lr=1e-2)
 
 
-def trained(reviews, folder, *callbacks, resume=None, accumulate=1, checks=None, optimizer=ADAMW, **settings):
+def trained(
+    reviews, folder, *callbacks, resume=None, accumulate=1, checks=None, optimizer=ADAMW, prior_std=None, **settings
+):
     torch.manual_seed(1)
     tokenizer = Tokenizer("word", 200, min_frequency=1)
     data = Corpus(
@@ -85,6 +87,7 @@ def trained(reviews, folder, *callbacks, resume=None, accumulate=1, checks=None,
         Classification(8, ["negative", "positive"]),
         optimizer=optimizer,
         scheduler=warmup_cosine,
+        prior_std=prior_std,
     )
     recorder = Recorder()
     keep = Checkpoints(folder, "val/accuracy", "max", keep_last=99, every_n_steps=1, every_minutes=None)
@@ -118,10 +121,9 @@ def after(seen, step, validated):
 
 
 @pytest.mark.parametrize(
-    ("accumulate", "checks", "optimizer"), [(1, None, ADAMW), (1, 2, ADAMW), (2, None, ADAMW), (1, 2, MUON)]
+    "options", [{}, {"checks": 2}, {"accumulate": 2}, {"checks": 2, "optimizer": MUON, "prior_std": 0.5}], ids=str
 )
-def test_every_checkpoint_is_a_place_to_go_on_from(reviews, tmp_path, accumulate, checks, optimizer):
-    options = {"accumulate": accumulate, "checks": checks, "optimizer": optimizer}
+def test_every_checkpoint_is_a_place_to_go_on_from(reviews, tmp_path, options):
     whole, weights, keep = trained(reviews, tmp_path / "whole", **options)
     assert keep.kept and (tmp_path / "whole" / "last.ckpt").resolve().name == keep.kept[-1]
     for name in keep.kept:
