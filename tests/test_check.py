@@ -61,6 +61,8 @@ def refusal(cfg, *dotlist):
         (["trainer.precision=bf17"], "Did you mean bf16?"),
         (["optimizer.prior_std=0"], "optimizer.prior_std: number > 0 or null expected, got 0"),
         (["optimizer.prior_sdt=1"], "Did you mean optimizer.prior_std (number > 0 or null, default None)?"),
+        (["callbacks.ema.decay=1"], "callbacks.ema.decay: number from 0 to below 1 or null expected, got 1"),
+        (["callbacks.ema.deacy=0.9"], "Did you mean callbacks.ema.decay (number from 0 to below 1 or null"),
         (["trainer.launcher=mpi"], "trainer.launcher: one of torchrun, slurm or null expected, got 'mpi'"),
         (["optimizer.lr=nan"], "optimizer.lr: number > 0 expected, got nan"),
         (["-m", "optimizer.lr=0.1,-1"], "optimizer.lr: number > 0 expected, got -1"),
@@ -266,6 +268,8 @@ def test_a_resumed_run_refuses_what_its_checkpoints_do_not_survive(finished):
         resumed("seed=8", "data.max_length=78")
     with pytest.raises(ConfigError, match=r"data.max_length: 77 then, 78 now\) .*allow_change=\[data.max_length\]"):
         resumed("data.max_length=78", "allow_change=[seed]")
+    with pytest.raises(ConfigError, match=r"callbacks.ema.decay: None then, 0.9 now"):
+        resumed("callbacks.ema.decay=0.9")
     assert resumed("seed=8", "data.max_length=78", "allow_change=[seed,data]").seed == 8
     with pytest.raises(ConfigError, match=r"Write allow_change=\[seed\]"):
         resumed("allow_change=seed")
@@ -286,6 +290,7 @@ def test_auto_finds_the_newest_unfinished_run_of_the_same_config(finished):
     same = ("seed=7", "data.max_length=77", "trainer.max_steps=500")
     assert found(*same, "trainer=ddp") == str(output / "transformer-rotten_tomatoes" / "2")
     assert found(*same, "sweep.name=search", "sweep.job=3") == str(output / "transformer-rotten_tomatoes" / "2")
+    assert found(*same, "callbacks.progress=null") and found(*same, "callbacks.ema.decay=0.9") is None
     assert found("seed=7", "data.max_length=76", "trainer.max_steps=500") is None
 
 
