@@ -60,6 +60,11 @@ def refusal(cfg, *dotlist):
         (["trainer.max_epochs="], "trainer.max_epochs: whole number >= 1 or -1 or null expected, got nothing"),
         (["trainer.max_steps=1e3"], "trainer.max_steps: whole number >= 1 or -1 expected, got 1000.0"),
         (["trainer.precision=bf17"], "Did you mean bf16?"),
+        (["optimizer.prior_std=0"], "optimizer.prior_std: number > 0 or null expected, got 0"),
+        (["optimizer.prior_sdt=1"], "Did you mean optimizer.prior_std (number > 0 or null, default None)?"),
+        (["callbacks.ema.decay=1"], "callbacks.ema.decay: number from 0 to below 1 or null expected, got 1"),
+        (["callbacks.ema.deacy=0.9"], "Did you mean callbacks.ema.decay (number from 0 to below 1 or null"),
+        (["trainer.launcher=mpi"], "trainer.launcher: one of torchrun, slurm or null expected, got 'mpi'"),
         (["optimizer.lr=nan"], "optimizer.lr: number > 0 expected, got nan"),
         (["-m", "optimizer.lr=0.1,-1"], "optimizer.lr: number > 0 expected, got -1"),
         (
@@ -111,6 +116,11 @@ def test_shorthands_are_written_out():
         (["optimizer.betas=[0.9]"], "optimizer.betas: a list of 2 of number from 0 to below 1 expected, got [0.9]"),
         (["optimizer.betas=[0.9,2]"], "optimizer.betas[1]: number from 0 to below 1 expected, got 2"),
         (["seed=4294967296"], "seed: whole number from 0 to 4294967295 expected"),
+        (["optimizer.prior_std=-1"], "optimizer.prior_std: number > 0 or null expected, got -1"),
+        (
+            ["optimizer.prior_std=1"],
+            "optimizer.prior_std and optimizer.weight_decay=0.01 both pull weights to zero (command line)",
+        ),
         (["optimizer.lr=.inf"], "optimizer.lr: number > 0 expected, got inf"),
         (["data.classes=[a,true]"], "data.classes[1]: text expected, got True (command line). YAML reads no, 010"),
         (["model.network.d_modle=3"], "unknown key model.network.d_modle (command line). Did you mean d_model (whole"),
@@ -263,6 +273,8 @@ def test_a_resumed_run_refuses_what_its_checkpoints_do_not_survive(finished):
         resumed("seed=8", "data.max_length=78")
     with pytest.raises(ConfigError, match=r"data.max_length: 77 then, 78 now\) .*allow_change=\[data.max_length\]"):
         resumed("data.max_length=78", "allow_change=[seed]")
+    with pytest.raises(ConfigError, match=r"callbacks.ema.decay: None then, 0.9 now"):
+        resumed("callbacks.ema.decay=0.9")
     assert resumed("seed=8", "data.max_length=78", "allow_change=[seed,data]").seed == 8
     with pytest.raises(ConfigError, match=r"Write allow_change=\[seed\]"):
         resumed("allow_change=seed")
@@ -283,6 +295,7 @@ def test_auto_finds_the_newest_unfinished_run_of_the_same_config(finished):
     same = ("seed=7", "data.max_length=77", "trainer.max_steps=500")
     assert found(*same, "trainer=ddp") == str(output / "transformer-rotten_tomatoes" / "2")
     assert found(*same, "sweep.name=search", "sweep.job=3") == str(output / "transformer-rotten_tomatoes" / "2")
+    assert found(*same, "callbacks.progress=null") and found(*same, "callbacks.ema.decay=0.9") is None
     assert found("seed=7", "data.max_length=76", "trainer.max_steps=500") is None
 
 

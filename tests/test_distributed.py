@@ -9,6 +9,7 @@ import torch
 from jobs import TINY, lmlab, only_run, write_reviews
 
 SHORT = ["trainer.max_steps=6", "optimizer=sgd"]  # with all the dropout there is: it belongs to the texts
+SHORT += ["optimizer.prior_std=0.5", "callbacks.ema.decay=0.9"]
 
 
 def trained(tmp_path, name, *overrides):

@@ -32,7 +32,7 @@ def rows(n=16):
 def train(module, batches, **settings):
     quiet = {"enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False}
     trainer = pl.Trainer(accelerator="cpu", logger=False, max_epochs=1, limit_val_batches=0, **quiet, **settings)
-    trainer.fit(module, DataLoader(batches, batch_size=None))
+    trainer.fit(module, batches if isinstance(batches, Rows) else DataLoader(batches, batch_size=None))
     return trainer, {name: value.clone() for name, value in module.state_dict().items()}
 
 
@@ -49,6 +49,39 @@ def test_ragged_micro_batches_equal_one_big_batch(clip_norm):
         torch.testing.assert_close(found[name], expected[name], atol=1e-6, rtol=1e-6)
     for name in ("train/loss", "train/gradient_norm"):
         assert float(many.callback_metrics[name]) == pytest.approx(float(one.callback_metrics[name]), abs=1e-6)
+
+
+class Rows(pl.LightningDataModule):
+    """Batches of a corpus that has `n_targets` rows to learn from."""
+
+    def __init__(self, batches, n_targets):
+        super().__init__()
+        self.batches, self.n_targets = batches, n_targets
+
+    def train_dataloader(self):
+        return DataLoader(self.batches, batch_size=None)
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:You defined a .validation_step. but have no")
+@pytest.mark.parametrize("clip_norm", [None, 0.01])
+def test_a_prior_adds_the_gradient_of_its_log_density_over_the_number_of_targets(clip_norm):
+    whole, std, n_targets = rows(), 0.3, 50
+    reference = module()
+    before = dict(reference.named_parameters())
+    loss, count = reference.task.loss(reference.network, whole)
+    weights = [parameter for parameter in before.values() if parameter.ndim >= 2]
+    likelihood = float(loss.detach() / count)
+    (loss / count + sum(weight.square().sum() for weight in weights) / (2 * std**2 * n_targets)).backward()
+    norm = torch.nn.utils.get_total_norm([parameter.grad for parameter in before.values()])
+    shrink = 1.0 if clip_norm is None else clip_norm / (norm + 1e-6)
+    cuts = [slice(0, 3), slice(3, 4), slice(4, 16)]
+    parts = Rows([{name: value[cut] for name, value in whole.items()} for cut in cuts], n_targets)
+    trainer, after = train(module(prior_std=std, clip_norm=clip_norm), parts, accumulate_grad_batches=3)
+    for name, parameter in before.items():
+        expected = parameter.detach() - 0.5 * shrink * parameter.grad
+        torch.testing.assert_close(after[name], expected, atol=1e-6, rtol=1e-5)
+    assert float(trainer.callback_metrics["train/loss"]) == pytest.approx(likelihood, abs=1e-6)
+    assert float(trainer.callback_metrics["train/gradient_norm"]) == pytest.approx(float(norm), rel=1e-4)
 
 
 @pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:You defined a .validation_step. but have no")

@@ -90,6 +90,6 @@ def test_a_command_of_the_readme(command, place, monkeypatch, capsys):
 
 def test_every_option_is_in_the_table():
     table = (ROOT / "README.md").read_text(encoding="utf-8")
-    for group in ("model", "data", "task", "tokenizer", "trainer", "logger", "stage"):
+    for group in ("model", "data", "task", "tokenizer", "optimizer", "scheduler", "trainer", "logger", "stage"):
         for option in (ROOT / "conf" / group).glob("*.yaml"):
             assert f"`{option.stem}`" in table, f"{group}={option.stem}"

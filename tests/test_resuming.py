@@ -15,7 +15,13 @@ from jobs import ROOT, TINY, lmlab, only_run, write_reviews
 from lmlab.checkpointing import fault_of, load, newest_first
 
 LONG = [override for override in TINY if "max_epochs" not in override]
-LONG += ["trainer.max_epochs=300", "data=text_files", "data.path=reviews", "model.network.ngram_rows=500"]
+LONG += [
+    "callbacks.ema.decay=0.9",
+    "trainer.max_epochs=300",
+    "data=text_files",
+    "data.path=reviews",
+    "model.network.ngram_rows=500",
+]
 SAVING = ["callbacks.checkpoint.every_n_steps=3"]
 
 

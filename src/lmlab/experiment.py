@@ -41,7 +41,8 @@ class Experiment:
     def module(self) -> LanguageModule:
         torch.manual_seed(self.config["seed"])
         task = instantiate(self.config["task"], "task")
-        parts = {name: instantiate(self.config[name]) for name in ("optimizer", "scheduler")}
+        parts = {name: instantiate(self.config[name], name) for name in ("optimizer", "scheduler")}
+        parts["prior_std"] = self.config["optimizer"].get("prior_std")
         model = instantiate({**self.config["model"], "_partial_": True}, "model")
         return model(task=task, seed=self.config["seed"], **parts)
 

@@ -32,12 +32,13 @@ class LanguageModule(LightningModule):
         scheduler: Callable[..., Any],
         clip_norm: PositiveFloat | None = 1.0,
         embedding_lr: PositiveFloat = 1.0,
+        prior_std: PositiveFloat | None = None,
         seed: Seed = 0,
     ) -> None:
         super().__init__()
         self.network, self.task = network, task
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
-        self.clip_norm, self.seed = clip_norm, seed
+        self.clip_norm, self.prior_std, self.seed = clip_norm, prior_std, seed
         self.embedding_lr = embedding_lr  # as a share of the rate of all else: Adam moves rarely seen rows far
         self.summed: list[Tensor] = []  # (loss, targets) of each micro-batch since the last optimizer step
 
@@ -68,6 +69,8 @@ class LanguageModule(LightningModule):
         self.summed.clear()
         # DDP has averaged over ranks and Lightning has divided each loss by the number of micro-batches: undo both
         scale = self.trainer.world_size * self.trainer.accumulate_grad_batches / total[1].clamp(min=1)
+        if self.prior_std is not None:
+            self.add_prior(self.prior_std, scale)
         gradients = [p.grad for p in self.parameters() if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients) * scale
         if not torch.isfinite(total[0] + norm):
@@ -88,6 +91,17 @@ class LanguageModule(LightningModule):
             },
             batch_size=1,
         )
+
+    def add_prior(self, std: float, scale: Tensor) -> None:
+        """Add what turns maximum likelihood into maximum a posteriori, to gradients not yet multiplied by `scale`.
+
+        With a prior N(0, std^2) of each weight the mean loss over N training targets is followed by the sum of
+        w^2 / (2 std^2 N), whose gradient is w / (std^2 N). Vectors (biases, norms) have a flat prior.
+        """
+        precision = 1 / (std**2 * self.trainer.datamodule.n_targets * scale)  # type: ignore[attr-defined]
+        for weight in self.parameters():
+            if weight.grad is not None and weight.ndim >= 2:
+                weight.grad.add_(weight.detach() * precision)
 
     def validation_step(self, batch: Mapping[str, Tensor], index: int) -> dict[str, Tensor]:
         return self.task.score(self.network, batch, "val")

@@ -1,4 +1,4 @@
-"""Which parameters decay, how tables of rare rows move, and how the learning rate changes."""
+"""Which parameters decay or are hidden matrices, how tables of rare rows move, how the learning rate changes."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -9,19 +9,38 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from lmlab.nn.network import Network
 from lmlab.ranges import Fraction, Probability
 
 
 def parameter_groups(modules: Iterable[nn.Module]) -> list[dict]:
-    """Tables of embeddings, other matrices, vectors: vectors (biases, norms) do not decay (Devlin et al., 2019)."""
+    """Tables of embeddings, other matrices, vectors: vectors (biases, norms) do not decay (Devlin et al., 2019).
+
+    `maps` says of each matrix how many hidden maps it holds (`hidden_maps`).
+    """
     modules = list(modules)
     parameters = {id(p): p for module in modules for p in module.parameters() if p.requires_grad}
     tables = {id(part.weight) for module in modules for part in module.modules() if isinstance(part, nn.Embedding)}
+    matrices = {key: p for key, p in parameters.items() if key not in tables and p.ndim >= 2}
+    hidden = {key: n for module in modules if isinstance(module, Network) for key, n in hidden_maps(module).items()}
     return [
         {"params": [p for key, p in parameters.items() if key in tables]},
-        {"params": [p for key, p in parameters.items() if key not in tables and p.ndim >= 2]},
+        {"params": [*matrices.values()], "maps": [hidden.get(key, 0) for key in matrices]},
         {"params": [p for key, p in parameters.items() if key not in tables and p.ndim < 2], "weight_decay": 0.0},
     ]
+
+
+def hidden_maps(network: Network) -> dict[int, int]:
+    """How many linear maps between hidden states each weight holds, by the weight's id; the output layer is no such."""
+    last = getattr(network, "output", None)
+    outside = {id(p) for p in last.parameters()} if isinstance(last, nn.Module) else set()
+    found = {}
+    for part in network.modules():
+        if isinstance(part, nn.Linear) and part.out_features > 1:
+            found[id(part.weight)] = getattr(part, "n_maps", 1)
+        elif isinstance(part, nn.RNNBase):  # a map for each gate
+            found |= {id(p): len(p) // part.hidden_size for p in part.parameters() if p.ndim == 2}
+    return {key: n_maps for key, n_maps in found.items() if key not in outside}
 
 
 class LazyAdamW(AdamW):

@@ -3,7 +3,6 @@
 import functools
 import signal
 
-import lightning.pytorch as pl
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
@@ -11,32 +10,13 @@ from lightning.pytorch.callbacks import Callback
 from jobs import write_reviews
 from lmlab import signals
 from lmlab.callbacks.checkpoints import Checkpoints
-from lmlab.callbacks.stop_when_asked import StopWhenAsked, seconds
-from lmlab.checkpointing import WholeCheckpoints, manifest
-from lmlab.data.corpus import Corpus
-from lmlab.errors import NotANumber, Stopped
-from lmlab.models.transformer import Transformer
-from lmlab.module import LanguageModule
-from lmlab.optimizers import warmup_cosine
-from lmlab.tasks.classification import Classification
-from lmlab.tokenizer import Tokenizer
+from lmlab.callbacks.stop_when_asked import seconds
+from lmlab.checkpointing import manifest
+from lmlab.errors import NotANumber
+from lmlab.muon import Muon
+from trainings import trained
 
 pytestmark = pytest.mark.filterwarnings("ignore")
-
-
-class Recorder(Callback):
-    """What happened, in order: a step with its loss, a validation with its score."""
-
-    def __init__(self):
-        self.seen = []
-
-    def on_train_batch_end(self, trainer, *_):
-        if not trainer.fit_loop.epoch_loop._should_accumulate():
-            epoch, step = trainer.current_epoch, trainer.global_step
-            self.seen.append(("step", epoch, step, trainer.callback_metrics["train/loss"].item()))
-
-    def on_validation_end(self, trainer, module):
-        self.seen.append(("val", trainer.global_step, trainer.callback_metrics["val/loss"].item()))
 
 
 class Ask(Callback):
@@ -54,6 +34,9 @@ class Ask(Callback):
             signal.raise_signal(signal.SIGUSR1)
 
 
+MUON = functools.partial(Muon, lr=1e-2, matrix_lr=1e-2)
+
+
 @pytest.fixture(autouse=True)
 def handlers():
     before = {number: signal.getsignal(number) for number in (*signals.ASKING, signal.SIGINT)}
@@ -68,44 +51,6 @@ def reviews(tmp_path):
     return write_reviews(tmp_path / "reviews")
 
 
-def trained(reviews, folder, *callbacks, resume=None, accumulate=1, checks=None, lr=1e-2, **settings):
-    torch.manual_seed(1)
-    tokenizer = Tokenizer("word", 200, min_frequency=1)
-    data = Corpus(
-        tokenizer=tokenizer, cache=reviews / "cache", path=reviews, batch_tokens=128, eval_batch_tokens=64, pool=2
-    )
-    data.prepare()
-    network = Transformer(200, 8, architecture="encoder", max_length=256, n_heads=2, n_layers=1, d_ff=16)
-    module = LanguageModule(
-        network,
-        Classification(8, ["negative", "positive"]),
-        optimizer=functools.partial(torch.optim.AdamW, lr=lr),
-        scheduler=warmup_cosine,
-    )
-    recorder = Recorder()
-    keep = Checkpoints(folder, "val/accuracy", "max", keep_last=99, every_n_steps=1, every_minutes=None)
-    trainer = pl.Trainer(
-        accelerator="cpu",
-        max_epochs=3,
-        callbacks=[*callbacks, recorder, StopWhenAsked(), keep],
-        plugins=[WholeCheckpoints()],
-        accumulate_grad_batches=accumulate,
-        val_check_interval=checks or 1.0,
-        use_distributed_sampler=False,
-        logger=False,
-        num_sanity_val_steps=0,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        **settings,
-    )
-    trainer._signal_connector.register_signal_handlers = lambda: None
-    try:
-        trainer.fit(module, datamodule=data, ckpt_path=resume)
-    except Stopped as stopped:
-        assert stopped.exit_code == 143 and stopped.resumable
-    return recorder.seen, {name: tensor.clone() for name, tensor in module.state_dict().items()}, keep
-
-
 def after(seen, step, validated):
     """What is left to do after a step, and after its validation if that is done too."""
     at = {"step": 2, "val": 1}  # where an event holds the number of steps that were done
@@ -113,9 +58,12 @@ def after(seen, step, validated):
     return [event for event in seen if event[at[event[0]]] > last[event[0]]]
 
 
-@pytest.mark.parametrize(("accumulate", "checks"), [(1, None), (1, 2), (2, None)])
-def test_every_checkpoint_is_a_place_to_go_on_from(reviews, tmp_path, accumulate, checks):
-    options = {"accumulate": accumulate, "checks": checks}
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"checks": 2}, {"accumulate": 2}, {"checks": 2, "optimizer": MUON, "prior_std": 0.5}, {"decay": 0.8}],
+    ids=str,
+)
+def test_every_checkpoint_is_a_place_to_go_on_from(reviews, tmp_path, options):
     whole, weights, keep = trained(reviews, tmp_path / "whole", **options)
     assert keep.kept and (tmp_path / "whole" / "last.ckpt").resolve().name == keep.kept[-1]
     for name in keep.kept:
@@ -125,13 +73,13 @@ def test_every_checkpoint_is_a_place_to_go_on_from(reviews, tmp_path, accumulate
         assert all(torch.equal(found[key], weights[key]) for key in weights), name
 
 
-@pytest.mark.parametrize("checks", [None, 2])
-def test_an_interrupted_validation_is_run_again(reviews, tmp_path, checks):
-    whole, weights, _ = trained(reviews, tmp_path / "whole", checks=checks)
+@pytest.mark.parametrize("options", [{}, {"checks": 2}, {"checks": 2, "decay": 0.8}], ids=str)
+def test_an_interrupted_validation_is_run_again(reviews, tmp_path, options):
+    whole, weights, _ = trained(reviews, tmp_path / "whole", **options)
     at = next(event[1] for event in whole if event[0] == "val")
-    seen, _, keep = trained(reviews, tmp_path / "cut", Ask(validation=at), checks=checks)
+    seen, _, keep = trained(reviews, tmp_path / "cut", Ask(validation=at), **options)
     assert manifest(tmp_path / "cut" / keep.kept[-1])["validation_due"] and seen[-1][0] == "step"
-    rest, found, _ = trained(reviews, tmp_path / "cut", resume=tmp_path / "cut" / keep.kept[-1], checks=checks)
+    rest, found, _ = trained(reviews, tmp_path / "cut", resume=tmp_path / "cut" / keep.kept[-1], **options)
     assert rest[0] == ("val", at, next(event[2] for event in whole if event[0] == "val"))
     assert seen + rest == whole and all(torch.equal(found[key], weights[key]) for key in weights)
 
@@ -157,7 +105,7 @@ def test_best_and_last_are_kept_and_the_rest_removed(tmp_path):
 
 def test_no_checkpoint_holds_what_is_not_a_number(reviews, tmp_path):
     with pytest.raises(NotANumber, match=r"at step|after step"):
-        trained(reviews, tmp_path / "run", lr=1e30)
+        trained(reviews, tmp_path / "run", optimizer=functools.partial(torch.optim.AdamW, lr=1e30))
     for path in (tmp_path / "run").glob("step-*.ckpt"):
         state = torch.load(path, weights_only=True)["state_dict"]
         assert all(tensor.isfinite().all() for tensor in state.values() if tensor.is_floating_point())

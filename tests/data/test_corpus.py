@@ -54,7 +54,7 @@ def test_rows_become_batches_with_the_texts_they_came_from(reviews, tmp_path):
             assert text.startswith(some.tokenizer.decode(ids))
             assert ("good" in text) == label
             seen.add(text)
-    assert len(seen) == some.summary()["rows"]["train"] == 48
+    assert len(seen) == some.summary()["rows"]["train"] == some.n_targets == 48
 
 
 def test_a_second_start_takes_all_from_the_cache(reviews, tmp_path, monkeypatch):

@@ -42,6 +42,7 @@ class Checkpoints(Checkpoint):
         self.scores: dict[str, float] = {}  # file name -> monitored value, of those kept as the best
         self.kept: list[str] = []  # all files, in the order they were saved
         self.validation_due = False
+        self.weights: Mapping[str, torch.Tensor] = {}  # of the checkpoint saved last
         self.saved_at = time.monotonic()
 
     @property
@@ -122,7 +123,7 @@ class Checkpoints(Checkpoint):
             files.point(self.folder / "last.ckpt", self.folder / name)
             if self.best == self.folder / name:
                 files.point(self.folder / "best.ckpt", self.best)
-                files.save_weights(trainer.lightning_module.state_dict(), self.folder / "best.safetensors")
+                files.save_weights(self.weights, self.folder / "best.safetensors")
             for old in dropped:
                 files.remove_checkpoint(self.folder / old)
 
@@ -139,6 +140,7 @@ class Checkpoints(Checkpoint):
         return f"step-{trainer.global_step:08d}{'-validated' if validated else ''}.ckpt"
 
     def on_save_checkpoint(self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
+        self.weights = checkpoint["state_dict"]  # not always the module's own: see ema.py
         checkpoint["config"] = dict(self.config)
         checkpoint["facts"] = {
             "step": trainer.global_step,

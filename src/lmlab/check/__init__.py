@@ -5,9 +5,9 @@ only by the functions that are given a composed config.
 """
 
 from lmlab.check.argv import Command, command_line
-from lmlab.check.calls import METADATA
 from lmlab.check.finished_run import read_config, rebase
 from lmlab.check.help_page import help_text
+from lmlab.check.metadata import METADATA
 from lmlab.check.refused import explain
 from lmlab.check.resumption import is_unfinished, resumed
 from lmlab.check.signatures import allowed

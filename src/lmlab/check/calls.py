@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from lmlab.check.metadata import with_metadata
 from lmlab.check.nearest import nearest
 from lmlab.check.origin import Origin
 from lmlab.check.signatures import Signature, allowed, signature
@@ -10,22 +11,6 @@ from lmlab.check.unknown_key import described
 from lmlab.check.values import annotation, misfit
 from lmlab.errors import ConfigError
 
-METADATA = {  # keys that the checks and the stages read; no constructor sees them
-    "data": {"provides"},
-    "task": {
-        "needs",
-        "architecture",
-        "batches",
-        "label_column",
-        "monitor",
-        "mode",
-        "answers",
-        "token_dropout",
-        "ngram_orders",
-    },
-    "model": {"architectures", "carries_state", "separates_documents", "head"},
-    "trainer": {"launcher"},
-}
 HYDRA_KEYS = {"_target_", "_partial_", "_convert_", "_recursive_"}
 
 
@@ -35,11 +20,11 @@ def refuse_call(node: Mapping[str, Any], path: tuple[str, ...], origin: Origin) 
     if not allowed(target):
         fix = "Named may be what lmlab defines, Lightning's Trainer, loggers and callbacks, and torch.optim"
         raise ConfigError(f"{place}: a config may not call {target!r}", origin((*path, "_target_")), fix)
-    if (takes := signature(target)) is None:
+    if (found := signature(target)) is None:
         return
+    takes = with_metadata(found, place)
     for key in node.keys() - HYDRA_KEYS - takes.annotations.keys() if not takes.open else ():
-        if key not in METADATA.get(place, ()):
-            raise ConfigError(f"unknown key {place}.{key}", origin((*path, key)), meant(key, target, takes, node))
+        raise ConfigError(f"unknown key {place}.{key}", origin((*path, key)), meant(key, target, takes, node))
     for key in node.keys() & takes.annotations.keys():
         if problem := misfit(node[key], annotation(target, key, takes.annotations[key])):
             written = origin.written_as((*path, key))

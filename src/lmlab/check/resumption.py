@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 # what the position, the weights and their moments belong to; a path may change, its content (a fingerprint) may not
-FIXED = ("seed", "data", "tokenizer", "model", "task", "optimizer", "scheduler", "trainer.limit_train_batches")
+FIXED: tuple[str, ...] = ("seed", "data", "tokenizer", "model", "task", "optimizer", "scheduler")
+AVERAGED = "callbacks.ema.decay"  # of all callbacks, the one key that weights depend on
+FIXED += ("trainer.limit_train_batches", AVERAGED)
 FREE = ("data.n_workers", "data.eval_batch_tokens", "data.cache", "data.tokenizer", "data.path", "data.seed")
 OWN: tuple[str, ...] = (
     "run",
@@ -98,7 +100,7 @@ def same_run(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
     for key, before, after in differences(then, now):
         folder = isinstance(before, str) and before.startswith(str(then["run"]["folder"]))
         moved = key == "data.path" and after and str(Path(after).expanduser().absolute()) == before
-        if not (covered(key, OWN) or folder or moved):
+        if key == AVERAGED or not (covered(key, OWN) or folder or moved):
             yield key
 
 

@@ -49,6 +49,7 @@ def composed(
     config = plain(cfg, origin)
     sweep_keys(config.get("sweep") or {}, origin)
     walk(config, (), origin)
+    refuse_decayed_prior(config.get("optimizer") or {}, origin)
     refuse_pair(config)
     refuse_stage(config)
 
@@ -96,6 +97,13 @@ def refuse_stage_without_run(stage: str, folder: str | None) -> None:
     if stage in FIRST_STAGES and folder:
         fix = f"Say what to do with the run, e.g. stage=test run={folder}"
         raise ConfigError(f"stage={stage} begins a new run and takes none", "command line", fix)
+
+
+def refuse_decayed_prior(optimizer: Mapping[str, Any], origin: Origin) -> None:
+    """A prior is the whole of what pulls weights to zero: decay beside it would be another one, of unknown width."""
+    if optimizer.get("prior_std") is not None and optimizer.get("weight_decay"):
+        what = f"optimizer.prior_std and optimizer.weight_decay={optimizer['weight_decay']} both pull weights to zero"
+        raise ConfigError(what, origin(("optimizer", "prior_std")), "Set optimizer.weight_decay=0, or no prior")
 
 
 def walk(node: Any, path: tuple[str, ...], origin: Origin) -> None:

@@ -22,7 +22,7 @@ def refuse_misfits(overrides: Sequence[Override], sweep: bool) -> None:
     known = dict(keys(outline(chosen(overrides))))
     for override in overrides:
         parent, _, leaf = override.key.rpartition(".")
-        target, takes = called(known.get(parent))
+        target, takes = called(known, parent)
         if takes is None or leaf not in takes.annotations or override.value is None:
             continue
         kind = annotation(target, leaf, takes.annotations[leaf])

@@ -4,6 +4,7 @@ import ast
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from lmlab.check.metadata import with_metadata
 from lmlab.check.nearest import nearest
 from lmlab.check.outline import option, outline
 from lmlab.check.override import Override
@@ -17,7 +18,7 @@ def unknown_key(override: Override, overrides: Sequence[Override]) -> ConfigErro
     """The nearest known key; a key that a target takes and only the YAML leaves out is offered with its `+`."""
     known = dict(keys(outline(chosen(overrides))))
     parent, _, leaf = override.key.rpartition(".")
-    target, takes = called(known.get(parent))
+    target, takes = called(known, parent)
     if takes is not None and leaf in takes.annotations:
         fix = f"{target} takes it: write +{override.key}={override.value}"
         return ConfigError(f"{override.key} is not in the config", "command line", fix)
@@ -44,7 +45,7 @@ def chosen(overrides: Sequence[Override]) -> dict[str, str]:
 def told(key: str, known: Mapping[str, Any]) -> str:
     """A known key with its kind and default."""
     parent, _, leaf = key.rpartition(".")
-    target, takes = called(known.get(parent))
+    target, takes = called(known, parent)
     if takes is not None and leaf in takes.annotations:
         return f"{parent}.{described(leaf, target, takes, known[parent])}"
     value = known.get(key)
@@ -60,10 +61,12 @@ def described(name: str, target: str, takes: Signature, node: Mapping[str, Any])
     return f"{name} ({facts})" if facts else name
 
 
-def called(node: Any) -> tuple[str, Signature | None]:
-    """The target of a node and what it takes."""
+def called(known: Mapping[str, Any], place: str) -> tuple[str, Signature | None]:
+    """The target of the node at a place, and what may stand there."""
+    node = known.get(place)
     target = str(node.get("_target_", "")) if isinstance(node, Mapping) else ""
-    return target, signature(target) if target else None
+    takes = signature(target) if target else None
+    return target, takes and with_metadata(takes, place)
 
 
 def keys(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -248,6 +248,11 @@ class Corpus(LightningDataModule):
         sides = [tokenized(map(self.clean, side), self.tokenizer) for side in given]
         return TokenizedRows(sides, max_length=self.max_length, truncation=self.truncation)[list(range(len(texts)))]
 
+    @property
+    def n_targets(self) -> int:
+        """What there is to learn from: the tokens of raw training text, else the training rows."""
+        return self._rows("train").n_targets
+
     def training_tokens(self) -> Iterator[Tensor]:
         """Every training row once on every rank, (B, T) ids each, for families that count before they train."""
         rows = self._rows("train")

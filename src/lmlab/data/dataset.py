@@ -57,6 +57,10 @@ class TokenizedRows(Dataset[Batch]):
         return len(self.lengths)
 
     @property
+    def n_targets(self) -> int:
+        return len(self)
+
+    @property
     def n_tokens(self) -> int:
         return int(self.lengths.sum())
 

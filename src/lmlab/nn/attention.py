@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from lmlab.nn.linear import Linear
+from lmlab.nn.linear import Linear, StackedLinear
 from lmlab.nn.positions import RotaryPositions
 
 
@@ -28,7 +28,8 @@ class SelfAttention(nn.Module):
         super().__init__()
         self.n_heads, self.n_kv_heads = n_heads, n_kv_heads or n_heads
         self.dropout, self.rotary = dropout, rotary
-        self.qkv = Linear(d_model, d_model + 2 * d_model * self.n_kv_heads // n_heads)
+        groups = n_heads // self.n_kv_heads
+        self.qkv = StackedLinear(d_model, d_model // groups, groups + 2)
         self.output = Linear(d_model, d_model)
 
     def forward(
@@ -69,7 +70,7 @@ class CrossAttention(nn.Module):
         super().__init__()
         self.n_heads, self.dropout = n_heads, dropout
         self.query = Linear(d_model, d_model)
-        self.key_value = Linear(d_model, 2 * d_model)
+        self.key_value = StackedLinear(d_model, d_model, 2)
         self.output = Linear(d_model, d_model)
 
     def forward(

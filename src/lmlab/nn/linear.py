@@ -1,4 +1,4 @@
-"""The linear map, in the form that is fastest for few rows: one token after another is written with them."""
+"""Linear maps: in the form that is fastest for few rows, as texts are written with, and several of one input."""
 
 import torch
 from jaxtyping import Float
@@ -33,3 +33,11 @@ class Linear(nn.Linear):
 
     def forward(self, x: Float[Tensor, "*B I"]) -> Float[Tensor, "*B O"]:
         return linear(x, self.weight, self.bias)
+
+
+class StackedLinear(Linear):
+    """`n_maps` linear maps of one input, their weights one below another: all of them are one multiplication."""
+
+    def __init__(self, d_in: int, d_out: int, n_maps: int, *, bias: bool = True) -> None:
+        super().__init__(d_in, n_maps * d_out, bias=bias)
+        self.n_maps = n_maps

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from lmlab.nn.attention import CrossAttention, SelfAttention
-from lmlab.nn.linear import Linear
+from lmlab.nn.linear import Linear, StackedLinear
 from lmlab.nn.noise import Dropout
 from lmlab.nn.positions import RotaryPositions
 
@@ -26,7 +26,7 @@ class SwiGLU(nn.Module):
     def __init__(self, d_model: int, d_ff: int) -> None:
         super().__init__()
         width = max(8, 2 * d_ff // 3)
-        self.gated = Linear(d_model, 2 * width, bias=False)
+        self.gated = StackedLinear(d_model, width, 2, bias=False)
         self.output = Linear(width, d_model, bias=False)
 
     def forward(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
