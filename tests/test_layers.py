@@ -10,7 +10,7 @@ SRC = Path(__file__).resolve().parents[1] / "src"
 LAYERS = [
     {"errors", "ranges", "names"},  # words that all others share
     {"nn", "tokenizer", "signals"},
-    {"tasks", "data", "generate", "optimizers", "evaluation"},
+    {"tasks", "data", "generate", "optimizers", "flops", "evaluation"},
     {"module", "callbacks"},
     {"models"},
     {"experiment", "job", "check", "run_directory", "checkpointing", "resuming", "stages", "sweeps", "worker"}
