@@ -33,6 +33,7 @@ def test_two_processes_equal_one_with_the_same_global_batches(tmp_path):
     scores = [json.loads((run / "metrics.json").read_text()) for run in (alone, together)]
     for split in ("val", "test"):
         assert scores[1][split] == pytest.approx(scores[0][split], abs=1e-6)
+    assert all(0 < score["fit"]["throughput/mfu"] < 1 for score in scores)
     assert scores[1]["test"]["test/rows"] == 11  # each row once, though two do not divide them
 
 

@@ -10,7 +10,7 @@ SRC = Path(__file__).resolve().parents[1] / "src"
 LAYERS = [
     {"errors", "ranges", "names"},  # words that all others share
     {"nn", "tokenizer", "signals"},
-    {"tasks", "data", "generate", "optimizers", "muon", "evaluation"},
+    {"tasks", "data", "generate", "optimizers", "muon", "flops", "evaluation"},
     {"module", "callbacks"},
     {"models"},
     {"experiment", "job", "check", "run_directory", "checkpointing", "resuming", "stages", "sweeps", "worker"}

@@ -76,4 +76,6 @@ class TrainingProgress(ProgressBar):
             values["loss"] = f"{float(metrics['train/loss']):.4f}"
         if "throughput/tokens_per_second" in metrics:
             values["tokens/s"] = f"{float(metrics['throughput/tokens_per_second']):,.0f}"
+        if "throughput/mfu" in metrics:
+            values["MFU"] = f"{float(metrics['throughput/mfu']):.0%}"
         return values

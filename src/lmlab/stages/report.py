@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
+from lmlab import flops
 from lmlab.experiment import Experiment
 from lmlab.terminal import print_columns, print_table
 
@@ -75,8 +75,7 @@ def cost_of_a_batch(experiment: Experiment) -> dict[str, str]:
         saved += tensor.nbytes
         return tensor
 
-    counter = FlopCounterMode(display=False)
-    with counter, torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+    with flops.counter() as counter, torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         loss, _ = module.task.loss(module.network, batch)
         loss.backward()
     weights = sum(p.nbytes for p in module.parameters())
