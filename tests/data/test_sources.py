@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from lmlab.data.sources import Columns, Package, files, hub, stream
+from lmlab.data.columns import Columns
+from lmlab.data.sources import Package, files, hub, stream
 from lmlab.errors import ConfigError, DataError, InputMissing
 
 CSV = 'text,label\n"good, very",pos\n"bad\nand long",neg\n'

@@ -19,6 +19,7 @@ from lmlab.data import raw_text, sources
 from lmlab.data.batching import BatchOrder, EvaluationOrder
 from lmlab.data.blocks import BlockEvaluationOrder, BlockOrder, Blocks
 from lmlab.data.cleaning import Cleaning
+from lmlab.data.columns import Columns
 from lmlab.data.dataset import Batch, TokenizedRows
 from lmlab.data.ragged import Ragged, ranges
 from lmlab.data.raw_text import Texts
@@ -83,7 +84,7 @@ class Corpus(LightningDataModule):
         self.source = "files" if path else source
         self.path = Path(path).expanduser() if path else None
         self.path_split, self.hub, self.revision = path_split, hub, revision
-        self.encoding, self.columns = encoding, sources.Columns(text_column, label_column, pair_column)
+        self.encoding, self.columns = encoding, Columns(text_column, label_column, pair_column)
         self.raw = label_column is None
         self.configured_classes = None if classes is None else [str(name) for name in classes]
         self.max_blank, self.clean = max_blank, Cleaning(cleaning or {})

