@@ -13,7 +13,7 @@ from lmlab.errors import ConfigError
 METADATA = {  # keys that the checks and the stages read; no constructor sees them
     "data": {"provides"},
     "task": {"needs", "architecture", "batches", "label_column", "monitor", "mode", "answers"},
-    "model": {"architectures", "carries_state", "head"},
+    "model": {"architectures", "carries_state", "exports", "head", "orders"},
     "trainer": {"launcher"},
 }
 HYDRA_KEYS = {"_target_", "_partial_", "_convert_", "_recursive_"}
