@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lmlab.models.ngram import Ngram, contexts
+from lmlab.models.ngram import Ngram, contexts, first_ones
 from lmlab.tasks.causal_lm import NONE
 from lmlab.tokenizer import Tokenizer
 
@@ -21,7 +21,7 @@ def documents(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 @pytest.fixture(params=["kneser_ney", "add_k"])
 def network(request):
     made = Ngram(V, architecture="decoder", order=3, smoothing=request.param)
-    made.learn(0, *documents(60), V)
+    made.learn(*documents(60), V)
     return made
 
 
@@ -59,19 +59,52 @@ def test_what_was_counted_is_saved_and_loaded(network):
     assert torch.equal(again.logits(states), network.logits(states))
 
 
-def test_a_text_belongs_to_the_class_under_which_it_is_likelier():
-    network = Ngram(V, architecture="encoder", order=2, classes=["a", "b"])
-    for number in range(2):
-        network.learn(number, *documents(50, seed=number), V)
-    network.log_prior.copy_(torch.tensor([0.25, 0.75]).log())
-    tokens = torch.tensor([[BEGIN, 6, 7, 8, 0, 0]])
+def labelled() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """100 documents of two classes, three times as many of the second."""
+    values, offsets = documents(100)
+    return values, offsets, (np.arange(100) % 4 > 0).astype(int)
+
+
+@pytest.mark.parametrize("concentration", [None, 10.0])
+@pytest.mark.parametrize("count_once", [False, True])
+def test_a_text_belongs_to_the_class_under_which_it_is_likelier(concentration, count_once):
+    network = Ngram(
+        V, architecture="encoder", order=2, classes=["a", "b"], concentration=concentration, count_once=count_once
+    )
+    values, offsets, labels = labelled()
+    network.learn_classes(values, offsets, V, labels)
+    tokens = torch.tensor([[BEGIN, 6, 7, 8, 7, 0, 0]])
     mask = tokens != 0
     joint = network.pool(network.encode(tokens, mask), mask)
+    steps = [(BEGIN, 6), (6, 7), (7, 8)] + ([] if count_once else [(8, 7)])  # that 7 comes again is no news
     by_hand = [
-        sum(
-            table.log_prob(torch.tensor([before]), torch.tensor(after)).item()
-            for before, after in zip([BEGIN, 6, 7], [6, 7, 8], strict=True)
-        )
+        sum(table.log_prob(torch.tensor([before]), torch.tensor(after)).item() for before, after in steps)
         for table in network.tables
     ]
     assert joint[0].tolist() == pytest.approx([by_hand[0] + np.log(0.25), by_hand[1] + np.log(0.75)], rel=1e-5)
+
+
+def test_without_a_prior_a_class_has_the_model_of_its_texts_alone():
+    values, offsets, labels = labelled()
+    network = Ngram(V, architecture="encoder", order=3, classes=["a", "b"], concentration=None, count_once=False)
+    network.learn_classes(values, offsets, V, labels)
+    for number, table in enumerate(network.tables):
+        alone = Ngram(V, architecture="decoder", order=3)
+        texts = [values[offsets[row] : offsets[row + 1]] for row in np.flatnonzero(labels == number)]
+        alone.learn(np.concatenate(texts), np.cumsum([0, *map(len, texts)]), V)
+        for (name, ours), theirs in zip(table.named_buffers(), alone.table.buffers(), strict=True):
+            assert torch.equal(ours, theirs), name
+
+
+def test_a_token_that_no_class_can_have_says_nothing():
+    network = Ngram(V, architecture="encoder", order=2, classes=["a", "b"], smoothing="maximum_likelihood")
+    values, offsets, labels = labelled()
+    network.learn_classes(np.where(values == 7, 8, values), offsets, V, labels)
+    tokens = torch.tensor([[BEGIN, 7, 7]])
+    joint = network.pool(network.encode(tokens, tokens != 0), tokens != 0)
+    assert joint[0].tolist() == pytest.approx(np.log([0.25, 0.75]).tolist(), rel=1e-5)
+
+
+def test_where_tokens_come_first():
+    tokens = torch.tensor([[5, 6, 5, 5, 7], [6, 6, 5, 6, 5]])
+    assert first_ones(tokens).long().tolist() == [[1, 1, 0, 0, 1], [1, 0, 1, 0, 0]]

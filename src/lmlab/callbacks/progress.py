@@ -38,11 +38,9 @@ class TrainingProgress(ProgressBar):
         told = "  ".join(
             f"{name} {float(value):.4f}" for name, value in values.items() if name not in ("val/rows", "val/tokens")
         )
-        speed = float(trainer.callback_metrics.get("throughput/tokens_per_second", 0.0))
-        tqdm.write(
-            f"epoch {trainer.current_epoch + 1}  step {trainer.global_step}  {told}  {speed:,.0f} tokens/s",
-            file=sys.stdout,
-        )
+        speed = trainer.callback_metrics.get("throughput/tokens_per_second")
+        pace = "" if speed is None else f"  {float(speed):,.0f} tokens/s"
+        tqdm.write(f"epoch {trainer.current_epoch + 1}  step {trainer.global_step}  {told}{pace}", file=sys.stdout)
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         if self.bar is not None:

@@ -12,7 +12,14 @@ METADATA: dict[str, dict[str, str]] = {  # place -> key -> its annotation; "": o
         "token_dropout": "Fraction",
         "ngram_orders": "Sequence[PositiveInt]",
     },
-    "model": {"architectures": "", "carries_state": "bool", "separates_documents": "bool", "head": ""},
+    "model": {
+        "architectures": "",
+        "carries_state": "bool",
+        "separates_documents": "bool",
+        "head": "",
+        "orders": "",
+        "exports": "",
+    },
     "optimizer": {"prior_std": "PositiveFloat | None"},
     "trainer": {"launcher": "Literal['torchrun', 'slurm'] | None"},
 }

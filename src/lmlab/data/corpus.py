@@ -21,7 +21,7 @@ from lmlab.data.blocks import BlockEvaluationOrder, BlockOrder, Blocks
 from lmlab.data.cleaning import Cleaning
 from lmlab.data.columns import Columns
 from lmlab.data.dataset import Batch, TokenizedRows
-from lmlab.data.ragged import Ragged, ranges
+from lmlab.data.ragged import Ragged
 from lmlab.data.raw_text import Texts
 from lmlab.data.rows import Splits
 from lmlab.data.store import StoredRows, tokenized, write_tokens
@@ -260,15 +260,11 @@ class Corpus(LightningDataModule):
         for batch in self._evaluation_order(rows, rank=0, world=1):
             yield rows[batch]["tokens"]
 
-    def documents(self, split: str, label: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """(token ids, where each document begins and the last one ends) of a split, or of its rows of one class."""
+    def documents(self, split: str) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """(token ids, where each document begins and the last one ends, the class of each if they are labelled)."""
         texts: Ragged = self._rows(split).text
-        if label is None:
-            begins = texts.offsets[:-1][~self.stored.continues(split)]
-            return texts.values, np.append(begins, texts.offsets[-1])
-        rows = np.flatnonzero(self.stored.labels(split) == label)
-        lengths = texts.lengths[rows]
-        return texts.values[ranges(texts.offsets[rows], lengths)], np.append(0, lengths.cumsum())
+        begins = texts.offsets[:-1][~self.stored.continues(split)]
+        return texts.values, np.append(begins, texts.offsets[-1]), self.stored.labels(split)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         self.order.set_epoch(self._resume["epoch"])

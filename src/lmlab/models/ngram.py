@@ -11,8 +11,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from lmlab.module import LanguageModule
+from lmlab.nn.class_models import class_models
 from lmlab.nn.network import Network
-from lmlab.nn.ngram_counts import count_ngrams
+from lmlab.nn.ngram_counts import NgramCounts, count_ngrams
 from lmlab.nn.ngram_table import NgramTable
 from lmlab.nn.smoothing import FALLBACK, Estimates, add_k, maximum_likelihood, modified_kneser_ney
 from lmlab.ranges import PositiveFloat, PositiveInt
@@ -28,7 +29,10 @@ class Ngram(Network):
     """Smoothed relative frequencies (Chen and Goodman, 1998); a state is the last n - 1 tokens, -1 where none are.
 
     As a decoder it has one table; as an encoder one for each class, and the states of a text are its tokens'
-    log-probabilities under each, whose sum is what Bayes' rule needs.
+    log-probabilities under each, whose sum is what Bayes' rule needs. The classes' tables are estimated together, with
+    a prior of this `concentration` on what an n-gram says of the class, or without it each from its own texts alone.
+    With `count_once` they count in how many texts an n-gram is, and a text's tokens are scored where they first come:
+    a word that is said again is little news (Church, 2000; Wang and Manning, 2012).
     """
 
     def __init__(
@@ -40,11 +44,15 @@ class Ngram(Network):
         smoothing: Literal["kneser_ney", "add_k", "maximum_likelihood"] = "kneser_ney",
         k: PositiveFloat = 0.01,
         classes: Sequence[str] | None = None,
+        concentration: PositiveFloat | None = 10.0,
+        count_once: bool = True,
     ) -> None:
         super().__init__()
         self.log_prior: Tensor
         self.order, self.smoothing, self.k = order, smoothing, k
-        n_tables = len(classes or ()) if architecture == "encoder" else 1
+        self.concentration, self.count_once = concentration, count_once
+        self.classifies = architecture == "encoder"
+        n_tables = len(classes or ()) if self.classifies else 1
         self.tables = nn.ModuleList(NgramTable(vocab_size, order) for _ in range(n_tables))
         self.register_buffer("log_prior", torch.zeros(n_tables))
 
@@ -57,24 +65,45 @@ class Ngram(Network):
     def table(self) -> NgramTable:
         return self.tables[0]  # type: ignore[return-value]
 
-    def learn(self, number: int, values: np.ndarray, offsets: np.ndarray, known: int) -> None:
-        """Fill a table with documents of token ids, framed as <s> text </s>; ids below `known` may be predicted."""
-        counts = count_ngrams(values, offsets, self.order, vocab_size=self.table.vocab_size, begin=BEGIN, end=END)
-        predicted = np.zeros(self.table.vocab_size, bool)
-        predicted[[Tokenizer.unk_id, END]] = predicted[Tokenizer.mask_id + 1 : known] = True
-        estimated: list[Estimates]
-        if self.smoothing == "kneser_ney":
-            estimated = modified_kneser_ney(counts, predicted, fallback=FALLBACK)
-        elif self.smoothing == "add_k":
-            estimated = add_k(counts, predicted, k=self.k)
+    def learn(self, values: np.ndarray, offsets: np.ndarray, known: int) -> None:
+        """Fill the table with documents of token ids, framed as <s> text </s>; ids below `known` may be predicted."""
+        self.table.fill(self.estimates(self.counts(values, offsets), known))
+
+    def learn_classes(self, values: np.ndarray, offsets: np.ndarray, known: int, labels: np.ndarray) -> None:
+        """Fill the table of each class, and how often each occurs."""
+        n_classes = len(self.tables)
+        found = np.bincount(labels, minlength=n_classes)
+        self.log_prior.copy_(torch.from_numpy(found / found.sum()).log())
+        if self.concentration is None:
+            parts = (documents_of(values, offsets, labels == number) for number in range(n_classes))
+            models = [self.estimates(self.counts(*part, once=self.count_once), known) for part in parts]
         else:
-            estimated = maximum_likelihood(counts)
-        self.tables[number].fill(estimated)  # type: ignore[operator]
+            counts = self.counts(values, offsets, labels=labels, n_classes=n_classes, once=self.count_once)
+            models = class_models(self.estimates(counts, known), counts, self.concentration)
+        for table, model in zip(self.tables, models, strict=True):
+            table.fill(model)  # type: ignore[operator]
+
+    def counts(self, values: np.ndarray, offsets: np.ndarray, **options: Any) -> NgramCounts:
+        size = self.table.vocab_size
+        return count_ngrams(values, offsets, self.order, vocab_size=size, begin=BEGIN, end=END, **options)
+
+    def estimates(self, counts: NgramCounts, known: int) -> list[Estimates]:
+        """The model that the smoothing makes of counts; ids below `known` may be predicted."""
+        predicted = np.zeros(counts.vocab_size, bool)
+        predicted[[Tokenizer.unk_id, END]] = predicted[Tokenizer.mask_id + 1 : known] = True
+        if self.smoothing == "kneser_ney":
+            return modified_kneser_ney(counts, predicted, fallback=FALLBACK)
+        if self.smoothing == "add_k":
+            return add_k(counts, predicted, k=self.k)
+        return maximum_likelihood(counts)
 
     def encode(self, tokens: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B T C"]:
         states = contexts(tokens, self.order)[:, :-1]  # of the tokens after the first
         scores = torch.stack([table.log_prob(states, tokens[:, 1:]) for table in self.tables], dim=-1)  # type: ignore[operator]
-        return nn.functional.pad(scores, (0, 0, 1, 0)).masked_fill(~mask.unsqueeze(-1), 0.0)
+        said = scores.isfinite().any(-1)  # what no class says, as maximum likelihood has it, tells none apart
+        if self.count_once:
+            said &= first_ones(tokens[:, 1:])
+        return nn.functional.pad(scores.masked_fill(~(said & mask[:, 1:]).unsqueeze(-1), 0.0), (0, 0, 1, 0))
 
     def pool(self, states: Float[Tensor, "B T C"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B C"]:
         """ln p(text, class) of each class."""
@@ -119,14 +148,13 @@ class NgramModule(LanguageModule):
         trainer.limit_train_batches, trainer.val_check_interval, trainer.fit_loop.max_epochs = 1, 1.0, 1
         if trainer.ckpt_path is not None:
             return
-        started, n_tokens = time.monotonic(), 0
-        rows: list[int] = []  # of each class
-        for number in range(len(network.tables)):
-            values, offsets = corpus.documents("train", label=number if len(network.tables) > 1 else None)
-            network.learn(number, values, offsets, len(corpus.tokenizer))
-            n_tokens, rows = n_tokens + len(values), [*rows, len(offsets) - 1]
-        network.log_prior.copy_((torch.tensor(rows) / sum(rows)).log())
-        log.info("counted %s tokens in %.1f s", f"{n_tokens:,}", time.monotonic() - started)
+        started = time.monotonic()
+        values, offsets, labels = corpus.documents("train")
+        if network.classifies:
+            network.learn_classes(values, offsets, len(corpus.tokenizer), labels)
+        else:
+            network.learn(values, offsets, len(corpus.tokenizer))
+        log.info("counted %s tokens in %.1f s", f"{len(values):,}", time.monotonic() - started)
 
     def training_step(self, batch: Any, index: int) -> None:  # type: ignore[override]
         """There is nothing left to learn."""
@@ -143,3 +171,17 @@ def contexts(tokens: Int[Tensor, "B T"], order: int) -> Int[Tensor, "B T C"]:
         column = nn.functional.pad(marked, (back, 0), value=-1)[:, :length]
         columns.append(torch.where(place - back >= begins.clamp(min=0), column, -1))
     return torch.stack(columns, dim=-1) if columns else tokens.new_zeros(*tokens.shape, 0)
+
+
+def first_ones(tokens: Int[Tensor, "B T"]) -> Bool[Tensor, "B T"]:
+    """Where a token stands for the first time in its row."""
+    ordered, places = tokens.sort(dim=1, stable=True)
+    new = nn.functional.pad(ordered[:, 1:] != ordered[:, :-1], (1, 0), value=True)
+    return torch.zeros_like(new).scatter(1, places, new)
+
+
+def documents_of(values: np.ndarray, offsets: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The documents among values[offsets[d]:offsets[d + 1]] that are chosen."""
+    lengths = np.diff(offsets)
+    kept = values[offsets[0] : offsets[-1]][np.repeat(chosen, lengths)]
+    return kept, np.append(0, lengths[chosen].cumsum())

@@ -23,10 +23,11 @@ class NgramCounts:
     begin: int
     end: int
     keys: list[ndarray]  # of each order: (R,) sorted
-    counts: list[ndarray]  # of each order: (R,)
+    counts: list[ndarray]  # of each order: (R,) how often each occurs, or in how many documents
     suffixes: list[
         ndarray
     ]  # of each order from 2 on: (R,) the row that an n-gram has in the order below without its first
+    by_class: list[ndarray]  # of each order: (R, G) the counts of each class of documents; without labels there is one
 
     @property
     def order(self) -> int:
@@ -70,19 +71,38 @@ class NgramCounts:
 
 
 def count_ngrams(
-    values: Integer[ndarray, "N"], offsets: Int[ndarray, "E"], order: int, *, vocab_size: int, begin: int, end: int
+    values: Integer[ndarray, "N"],
+    offsets: Int[ndarray, "E"],
+    order: int,
+    *,
+    vocab_size: int,
+    begin: int,
+    end: int,
+    labels: Integer[ndarray, "D"] | None = None,
+    n_classes: int = 1,
+    once: bool = False,
 ) -> NgramCounts:
     """Count the n-grams of the orders 1 to `order` of the documents values[offsets[d]:offsets[d + 1]].
 
-    Each document is read between one `begin` and one `end`, neither of which may stand in it.
+    Each document is read between one `begin` and one `end`, neither of which may stand in it. `labels` are the classes
+    of the documents, and `once` counts how many documents an n-gram is in.
     """
+    if labels is None:
+        labels = np.zeros(len(offsets) - 1, np.int64)
     tokens = framed(values, offsets, vocab_size, begin, end)
     padded = np.pad(tokens, (0, order), constant_values=end)
     places = sorted_places(padded, order, vocab_size)
+    document = np.repeat(np.arange(len(labels)), np.diff(offsets) + 2)
+
+    def tallied(size: int) -> Int[ndarray, "R G"]:
+        if n_classes == 1 and not once:
+            return np.bincount(rows, minlength=size)[:, None]
+        return tally(rows, document[places], size, labels, n_classes, once)
+
     column = rows = padded[places]
     changed = differs(column)
     at = padded  # the row of the (n-1)-gram from each place on
-    keys, counts, suffixes = [np.arange(vocab_size)], [np.bincount(tokens, minlength=vocab_size)], []
+    keys, suffixes, found = [np.arange(vocab_size)], [], [tallied(vocab_size)]
     for length in range(2, order + 1):
         inside = column != end  # nothing follows an end, and n-grams of the same tokens stand or fall together
         places, rows, changed = places[inside], rows[inside], changed[inside]
@@ -90,12 +110,27 @@ def count_ngrams(
         changed |= differs(column)
         first = np.flatnonzero(changed)
         keys.append(rows[first] * vocab_size + column[first])
-        counts.append(np.diff(first, append=len(places)))
         suffixes.append(at[places[first] + 1])
         rows = np.cumsum(changed) - 1
+        found.append(tallied(len(first)))
         at = np.empty_like(padded)
         at[places] = rows
-    return NgramCounts(vocab_size, begin, end, keys, counts, suffixes)
+    return NgramCounts(vocab_size, begin, end, keys, [each.sum(1) for each in found], suffixes, found)
+
+
+def tally(
+    rows: Int[ndarray, "T"],
+    documents: Int[ndarray, "T"],
+    size: int,
+    labels: Integer[ndarray, "D"],
+    n_classes: int,
+    once: bool,
+) -> Int[ndarray, "R G"]:
+    """How often each of the `size` rows occurs in the documents of each class, or in how many of them."""
+    if once:
+        pairs = torch.from_numpy(rows * len(labels) + documents).sort().values.numpy()
+        rows, documents = np.divmod(pairs[differs(pairs)], len(labels))
+    return np.bincount(rows * n_classes + labels[documents], minlength=size * n_classes).reshape(size, n_classes)
 
 
 def framed(

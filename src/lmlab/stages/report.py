@@ -47,8 +47,9 @@ def print_results(experiment: Experiment, results: Mapping[str, Mapping[str, flo
     print_columns("Results", ["", *scored], rows)
     told = results.get("fit", {})
     if told:
-        speed = told.get("throughput/tokens_per_second", 0.0)
-        print(f"training     {told['fit/steps']:,} steps, {told['fit/seconds']:,.0f} s, {speed:,.0f} tokens/s")
+        steps, speed = told["fit/steps"], told.get("throughput/tokens_per_second")
+        parts = [f"{steps:,} steps" if steps else "", f"{told['fit/seconds']:,.0f} s"]
+        print("training    ", ", ".join(filter(None, [*parts, f"{speed:,.0f} tokens/s" if speed else ""])))
     path = experiment.run.path
     print(f"run folder   {path}")
     if (path / "wandb").is_dir():

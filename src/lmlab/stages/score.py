@@ -14,7 +14,7 @@ from lmlab.generate import device_of, window_start
 from lmlab.module import LanguageModule
 from lmlab.ranges import PositiveInt
 from lmlab.stages.rows import arriving, groups, opened, row_writer
-from lmlab.tasks.causal_lm import NONE
+from lmlab.tasks.causal_lm import NONE, perplexity
 from lmlab.tokenizer import Tokenizer
 
 
@@ -101,6 +101,6 @@ def answer(nats: float, n_tokens: int, text: str) -> dict[str, Any]:
     return {
         "log_probability": -nats,
         "tokens": n_tokens,
-        "perplexity": math.exp(min(nats / n_tokens, 700)),
+        "perplexity": perplexity(nats, n_tokens),
         "bits_per_byte": nats / math.log(2) / n_bytes if n_bytes else None,
     }

@@ -48,8 +48,8 @@ class CausalLM(Task):
         nats, tokens, n_bytes, words = (self.sums[stage][name].compute().item() for name in COUNTED)  # type: ignore[index]
         return {
             "loss": nats / max(tokens, 1),
-            "perplexity": math.exp(min(nats / max(tokens, 1), 700)),
-            "word_perplexity": math.exp(min(nats / max(words, 1), 700)),
+            "perplexity": perplexity(nats, tokens),
+            "word_perplexity": perplexity(nats, words),
             "bits_per_byte": nats / math.log(2) / max(n_bytes, 1),
             "tokens": tokens,
         }
@@ -57,3 +57,8 @@ class CausalLM(Task):
     def reset(self, stage: str) -> None:
         for metric in self.sums[stage].values():  # type: ignore[operator]
             metric.reset()
+
+
+def perplexity(nats: float, n: int | float) -> float:
+    """exp(nats / n): the largest number there is where it would not fit, infinite where a target was impossible."""
+    return math.inf if math.isinf(nats) else math.exp(min(nats / max(n, 1), 700))
