@@ -215,9 +215,14 @@ class Corpus(LightningDataModule):
         if self.batches == "blocks":
             size = json.loads((folder / "sizes.json").read_text(encoding="utf-8"))[split]
             stride = None if split == "train" else self.stride
-            continues = self.stored.continues(split)
-            cut = {"max_length": self.max_length, "stride": stride, "separate_documents": self.separate_documents}
-            return Blocks(sides[0], continues, size=size, **cut)
+            return Blocks(
+                sides[0],
+                self.stored.continues(split),
+                max_length=self.max_length,
+                stride=stride,
+                separate_documents=self.separate_documents,
+                size=size,
+            )
         labels = self.stored.labels(split)
         return TokenizedRows(sides, labels, max_length=self.max_length, truncation=self.truncation)
 
