@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-FEW = range(3, 33)  # rows with which the weights' way to the cores, not the arithmetic, decides
+FEW = range(1, 33)  # rows with which the weights' way to the cores, not the arithmetic, decides
 LARGE = 2**20  # weights from which on they have such a way to go
 
 
