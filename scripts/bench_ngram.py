@@ -122,7 +122,7 @@ def compare(order: int, folder: Path) -> None:
     """Print the greatest difference of the discounts, and of all that the two ARPA files hold."""
     import torch
 
-    from lmlab.nn.arpa import read_arpa
+    from lmlab.nn.arpa_reading import read_arpa
     from lmlab.nn.ngram_counts import count_ngrams
     from lmlab.nn.smoothing import discounts
 

@@ -1,6 +1,7 @@
 """LanguageModule: a network trained on a task."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from lmlab.nn.noise import noise_of
 from lmlab.optimizers import parameter_groups
 from lmlab.ranges import PositiveFloat, Seed
 from lmlab.tasks.task import Task
+from lmlab.tokenizer import Tokenizer
 
 
 class LanguageModule(LightningModule):
@@ -46,6 +48,11 @@ class LanguageModule(LightningModule):
     def n_parameters(self) -> int:
         """How many numbers are learned from text, the task's among them."""
         return self.network.n_parameters + sum(parameter.numel() for parameter in self.task.parameters())
+
+    @property
+    def exports(self) -> Mapping[str, Callable[[Path, Tokenizer], list[Path]]]:
+        """What writes the network into a folder, by the format's name; the family's YAML names the same formats."""
+        return {}
 
     def configure_optimizers(self) -> dict:
         optimizer = self.make_optimizer(parameter_groups((self.network, self.task)))

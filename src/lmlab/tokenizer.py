@@ -103,6 +103,11 @@ class Tokenizer:
         """The text of `ids`, special ids left out."""
         return self._ready().decode(list(ids), skip_special_tokens=True)
 
+    def entries(self) -> list[str]:
+        """What each id stands for, as the tokenizer.json writes it."""
+        pipeline = self._ready()
+        return [str(pipeline.id_to_token(i)) for i in range(len(self))]
+
     def __len__(self) -> int:
         return self._ready().get_vocab_size()
 

@@ -1,10 +1,10 @@
-"""n-gram models as networks: contexts, one answer by every road, Bayes' rule by hand."""
+"""n-gram models as networks: one answer by every road, Bayes' rule by hand."""
 
 import numpy as np
 import pytest
 import torch
 
-from lmlab.models.ngram import Ngram, contexts, first_ones
+from lmlab.models.ngram import Ngram
 from lmlab.tasks.causal_lm import NONE
 from lmlab.tokenizer import Tokenizer
 
@@ -23,12 +23,6 @@ def network(request):
     made = Ngram(V, architecture="decoder", order=3, smoothing=request.param)
     made.learn(*documents(60), V)
     return made
-
-
-def test_a_context_ends_where_its_text_begins():
-    tokens = torch.tensor([[7, 8, END, 9, 10, 11]])
-    assert contexts(tokens, 3).tolist() == [[[-1, 7], [7, 8], [-1, BEGIN], [BEGIN, 9], [9, 10], [10, 11]]]
-    assert contexts(tokens, 1).shape == (1, 6, 0)
 
 
 def test_every_context_is_a_distribution_and_a_loss_is_read_from_it(network):
@@ -103,8 +97,3 @@ def test_a_token_that_no_class_can_have_says_nothing():
     tokens = torch.tensor([[BEGIN, 7, 7]])
     joint = network.pool(network.encode(tokens, tokens != 0), tokens != 0)
     assert joint[0].tolist() == pytest.approx(np.log([0.25, 0.75]).tolist(), rel=1e-5)
-
-
-def test_where_tokens_come_first():
-    tokens = torch.tensor([[5, 6, 5, 5, 7], [6, 6, 5, 6, 5]])
-    assert first_ones(tokens).long().tolist() == [[1, 1, 0, 0, 1], [1, 0, 1, 0, 0]]

@@ -49,6 +49,28 @@ def refuse_stage(config: Mapping[str, Any]) -> None:
         )
 
 
+def refuse_export(config: Mapping[str, Any]) -> None:
+    """Raises ConfigError for stage=export of a family that no other program reads, or in a format that it has not."""
+    stage, network = config.get("stage") or {}, config["model"].get("network") or {}
+    if not str(stage.get("_target_")).endswith(".export"):
+        return
+    formats: dict[str, list[str]] = {name: metadata("model", name, "exports") or [] for name in groups()["model"]}
+    offered = [
+        each
+        for name, found in formats.items()
+        if (metadata("model", name, "network") or {}).get("_target_") == network.get("_target_")
+        for each in found
+    ]
+    if not offered:
+        has = listed(f"{name} ({listed(found)})" for name, found in formats.items() if found)
+        raise ConfigError(
+            f"{called(network)} has no format to export in", "stage=export", f"Models that fit this stage: {has}"
+        )
+    if stage.get("format") not in (None, *offered):
+        what = f"{called(network)} cannot be written as {stage['format']}"
+        raise ConfigError(what, "stage.format", f"Formats that fit this model: {listed(dict.fromkeys(offered))}")
+
+
 def corpora_with(needs: Iterable[str]) -> list[str]:
     return [name for name in groups().get("data", []) if set(needs) <= set(metadata("data", name, "provides") or ())]
 

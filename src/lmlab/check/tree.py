@@ -9,7 +9,7 @@ from lmlab.check.calls import refuse_call
 from lmlab.check.nearest import did_you_mean
 from lmlab.check.origin import Origin
 from lmlab.check.outline import outline
-from lmlab.check.pairs import refuse_pair, refuse_stage
+from lmlab.check.pairs import refuse_export, refuse_pair, refuse_stage
 from lmlab.check.run_name import refuse_name
 from lmlab.check.secret import refuse_secret
 from lmlab.check.sweep_keys import sweep_keys
@@ -52,6 +52,7 @@ def composed(
     refuse_decayed_prior(config.get("optimizer") or {}, origin)
     refuse_pair(config)
     refuse_stage(config)
+    refuse_export(config)
 
 
 def plain(cfg: "DictConfig", origin: Origin) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -10,9 +11,13 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from lmlab.errors import ConfigError, InputMissing
 from lmlab.module import LanguageModule
+from lmlab.nn.arpa import write_arpa
+from lmlab.nn.arpa_reading import read_arpa
 from lmlab.nn.class_models import class_models
 from lmlab.nn.network import Network
+from lmlab.nn.ngram_contexts import contexts, first_ones
 from lmlab.nn.ngram_counts import NgramCounts, count_ngrams
 from lmlab.nn.ngram_table import NgramTable
 from lmlab.nn.smoothing import FALLBACK, Estimates, add_k, maximum_likelihood, modified_kneser_ney
@@ -23,6 +28,7 @@ from lmlab.tokenizer import Tokenizer
 log = logging.getLogger(__name__)
 
 BEGIN, END = Tokenizer.cls_id, Tokenizer.sep_id  # <s> and </s>; a [SEP] before a text is its <s>
+SYMBOLS = {"begin": BEGIN, "end": END, "unknown": Tokenizer.unk_id}
 
 
 class Ngram(Network):
@@ -98,7 +104,7 @@ class Ngram(Network):
         return maximum_likelihood(counts)
 
     def encode(self, tokens: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B T C"]:
-        states = contexts(tokens, self.order)[:, :-1]  # of the tokens after the first
+        states = contexts(tokens, self.order, begin=BEGIN, end=END)[:, :-1]  # of the tokens after the first
         scores = torch.stack([table.log_prob(states, tokens[:, 1:]) for table in self.tables], dim=-1)  # type: ignore[operator]
         said = scores.isfinite().any(-1)  # what no class says, as maximum likelihood has it, tells none apart
         if self.count_once:
@@ -121,7 +127,7 @@ class Ngram(Network):
         if cache is not None:
             tokens = torch.cat((cache["tokens"], tokens), dim=1) if "tokens" in cache else tokens
             cache["tokens"] = tokens[:, -(self.order - 1) :] if self.order > 1 else tokens[:, :0]
-        return contexts(tokens, self.order)[:, -length:]
+        return contexts(tokens, self.order, begin=BEGIN, end=END)[:, -length:]
 
     def logits(self, states: Int[Tensor, "B T C"]) -> Float[Tensor, "B T V"]:
         return self.table.distribution(states.flatten(0, 1)).unflatten(0, states.shape[:2])
@@ -131,13 +137,20 @@ class Ngram(Network):
 
 
 class NgramModule(LanguageModule):
-    """Training is counting: one pass over the corpus, no gradient, no optimizer step."""
+    """Training is counting, or reading what another program has counted: no gradient, no optimizer step."""
 
     network: Ngram
 
-    def __init__(self, network: Ngram, task: Task, **parts: Any) -> None:
+    def __init__(self, network: Ngram, task: Task, *, arpa: str | None = None, **parts: Any) -> None:
         super().__init__(network, task, **parts)
         self.automatic_optimization = False
+        self.arpa = arpa
+        if arpa and network.classifies:
+            raise ConfigError("one ARPA file is no model of each class", "model.arpa", "Add task=causal_lm")
+
+    @property
+    def exports(self) -> dict[str, Callable[[Path, Tokenizer], list[Path]]]:
+        return {"arpa": self.write_arpa}
 
     def configure_optimizers(self) -> None:  # type: ignore[override]
         return None
@@ -149,6 +162,9 @@ class NgramModule(LanguageModule):
         if trainer.ckpt_path is not None:
             return
         started = time.monotonic()
+        if self.arpa:
+            self.read_arpa(Path(self.arpa).expanduser(), corpus.tokenizer)
+            return log.info("read %s in %.1f s", self.arpa, time.monotonic() - started)
         values, offsets, labels = corpus.documents("train")
         if network.classifies:
             network.learn_classes(values, offsets, len(corpus.tokenizer), labels)
@@ -156,28 +172,33 @@ class NgramModule(LanguageModule):
             network.learn(values, offsets, len(corpus.tokenizer))
         log.info("counted %s tokens in %.1f s", f"{len(values):,}", time.monotonic() - started)
 
+    def read_arpa(self, path: Path, tokenizer: Tokenizer) -> None:
+        """Take the model of an ARPA file in the place of counting; words are told by their text."""
+        if not path.is_file():
+            raise InputMissing("no ARPA file", str(path), "Correct model.arpa=")
+        heard = np.zeros(tokenizer.vocab_size, bool)
+        heard[Tokenizer.mask_id + 1 : len(tokenizer)] = True
+        table = read_arpa(path, self.words(tokenizer), **SYMBOLS, heard=heard)
+        if table.order != self.network.order:
+            what = f"the file holds {table.order}-grams, and the model {self.network.order}-grams"
+            raise ConfigError(what, str(path), f"Add model.network.order={table.order}")
+        self.network.table.load_state_dict(table.state_dict())
+
+    def write_arpa(self, folder: Path, tokenizer: Tokenizer) -> list[Path]:
+        """model.arpa, or a file for each class."""
+        names = ["model"] if not self.network.classifies else [f"class{i}" for i in range(len(self.network.tables))]
+        files = [folder / f"{name}.arpa" for name in names]
+        for file, table in zip(files, self.network.tables, strict=True):
+            write_arpa(file, table, self.words(tokenizer), **SYMBOLS)  # type: ignore[arg-type]
+        return files
+
+    def words(self, tokenizer: Tokenizer) -> list[str]:
+        """What each row of a table stands for; there may be more of them than the tokenizer has learned entries."""
+        known = tokenizer.entries()
+        return known + [f"[unused {i}]" for i in range(len(known), tokenizer.vocab_size)]
+
     def training_step(self, batch: Any, index: int) -> None:  # type: ignore[override]
         """There is nothing left to learn."""
-
-
-def contexts(tokens: Int[Tensor, "B T"], order: int) -> Int[Tensor, "B T C"]:
-    """The last n - 1 tokens at each position, the most recent last: none from before the text's beginning."""
-    length = tokens.shape[1]
-    place = torch.arange(length, device=tokens.device)
-    begins = torch.where((tokens == END) | (tokens == BEGIN), place, -1).cummax(1).values  # (B, T)
-    marked = torch.where(tokens == END, BEGIN, tokens)
-    columns = []
-    for back in reversed(range(order - 1)):
-        column = nn.functional.pad(marked, (back, 0), value=-1)[:, :length]
-        columns.append(torch.where(place - back >= begins.clamp(min=0), column, -1))
-    return torch.stack(columns, dim=-1) if columns else tokens.new_zeros(*tokens.shape, 0)
-
-
-def first_ones(tokens: Int[Tensor, "B T"]) -> Bool[Tensor, "B T"]:
-    """Where a token stands for the first time in its row."""
-    ordered, places = tokens.sort(dim=1, stable=True)
-    new = nn.functional.pad(ordered[:, 1:] != ordered[:, :-1], (1, 0), value=True)
-    return torch.zeros_like(new).scatter(1, places, new)
 
 
 def documents_of(values: np.ndarray, offsets: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
