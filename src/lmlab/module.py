@@ -113,17 +113,6 @@ class LanguageModule(LightningModule):
             if weight.grad is not None and weight.ndim >= 2:
                 weight.grad.add_(weight.detach() * precision)
 
-    def log_step(self, values: dict[str, Tensor]) -> None:
-        """What `log_dict` does of an optimizer step, callbacks told of each and loggers of every n-th, without the
-        milliseconds that it takes."""
-        trainer = self.trainer
-        trainer.callback_metrics.update(values)
-        if (trainer.global_step + 1) % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
-            told = {name: value.item() for name, value in values.items()} | {"epoch": trainer.current_epoch}
-            for logger in trainer.loggers:
-                logger.log_metrics(told, step=trainer.global_step)
-                logger.save()
-
     def validation_step(self, batch: Mapping[str, Tensor], index: int) -> dict[str, Tensor]:
         return self.task.score(self.network, batch, "val")
 
