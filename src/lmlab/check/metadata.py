@@ -10,7 +10,7 @@ METADATA: dict[str, dict[str, str]] = {  # place -> key -> its annotation; "": o
     "task": dict.fromkeys(("needs", "architecture", "batches", "label_column", "monitor", "mode", "answers"), ""),
     "model": {"architectures": "", "carries_state": "bool", "head": ""},
     "optimizer": {"prior_std": "PositiveFloat | None"},
-    "trainer": {"launcher": "Literal['torchrun', 'slurm'] | None"},
+    "trainer": {"compile": "bool", "launcher": "Literal['torchrun', 'slurm'] | None"},
 }
 
 
