@@ -64,6 +64,8 @@ def refusal(cfg, *dotlist):
         (["optimizer.prior_sdt=1"], "Did you mean optimizer.prior_std (number > 0 or null, default None)?"),
         (["callbacks.ema.decay=1"], "callbacks.ema.decay: number from 0 to below 1 or null expected, got 1"),
         (["callbacks.ema.deacy=0.9"], "Did you mean callbacks.ema.decay (number from 0 to below 1 or null"),
+        (["trainer.compile=maybe"], "trainer.compile: true or false expected, got 'maybe'"),
+        (["trainer.compille=true"], "Did you mean trainer.compile (true or false, default False)?"),
         (["trainer.launcher=mpi"], "trainer.launcher: one of torchrun, slurm or null expected, got 'mpi'"),
         (["optimizer.lr=nan"], "optimizer.lr: number > 0 expected, got nan"),
         (["-m", "optimizer.lr=0.1,-1"], "optimizer.lr: number > 0 expected, got -1"),

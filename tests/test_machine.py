@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lmlab.errors import ConfigError
-from lmlab.machine import has_bf16, out_of_memory, resolved
+from lmlab.machine import has_bf16, out_of_memory, refuse_compiling, resolved
 
 AUTO = {"accelerator": "auto", "devices": 1, "strategy": "auto", "precision": "auto"}
 no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
@@ -28,6 +28,13 @@ def test_a_missing_gpu_is_said():
 def test_several_devices_need_a_strategy():
     with pytest.raises(ConfigError, match="4 devices need a strategy"):
         resolved(AUTO | {"accelerator": "cpu", "devices": 4})
+
+
+def test_a_missing_compiler_is_said_before_it_is_needed(monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    refuse_compiling(AUTO | {"compile": False})
+    with pytest.raises(ConfigError, match=r"no C\+\+ compiler .* CXX"):
+        refuse_compiling(AUTO | {"compile": True})
 
 
 def test_out_of_memory_names_the_cheapest_changes():

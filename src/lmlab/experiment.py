@@ -44,7 +44,10 @@ class Experiment:
         parts = {name: instantiate(self.config[name], name) for name in ("optimizer", "scheduler")}
         parts["prior_std"] = self.config["optimizer"].get("prior_std")
         model = instantiate({**self.config["model"], "_partial_": True}, "model")
-        return model(task=task, seed=self.config["seed"], **parts)
+        module = model(task=task, seed=self.config["seed"], **parts)
+        if self.stage == "fit" and self.config["trainer"].get("compile"):
+            module.network.compile()
+        return module
 
     @cached_property
     def settings(self) -> dict[str, Any]:

@@ -31,6 +31,7 @@ def run(config: DictConfig, overrides: Sequence[str], choices: Mapping[str, str]
         return followed(config.trainer.launcher, rank)
     match config.stage._target_.rpartition(".")[2]:
         case "fit":
+            machine.refuse_compiling(config.trainer)
             folder = training_folder(config, f"{choices['model']}-{choices['data']}")
             config.run.folder = str(folder.path)
             with folder.held():

@@ -1,6 +1,8 @@
 """What this machine can do, turned into the Trainer's own words."""
 
 import ctypes
+import os
+import shutil
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -29,6 +31,12 @@ def resolved(trainer: Mapping[str, Any]) -> dict[str, Any]:
     if settings["precision"] == "auto":
         settings["precision"] = "bf16-mixed" if has_bf16(settings["accelerator"]) else "32-true"
     return settings
+
+
+def refuse_compiling(trainer: Mapping[str, Any]) -> None:
+    """Raises ConfigError if the network of a training is to be compiled where nothing can."""
+    if trainer.get("compile") and not shutil.which(os.environ.get("CXX", "g++")):
+        raise ConfigError("there is no C++ compiler", "trainer.compile=true", "Install g++, or name yours in CXX")
 
 
 def has_bf16(accelerator: str) -> bool:

@@ -21,7 +21,7 @@ METADATA: dict[str, dict[str, str]] = {  # place -> key -> its annotation; "": o
         "exports": "",
     },
     "optimizer": {"prior_std": "PositiveFloat | None"},
-    "trainer": {"launcher": "Literal['torchrun', 'slurm'] | None"},
+    "trainer": {"compile": "bool", "launcher": "Literal['torchrun', 'slurm'] | None"},
 }
 
 

@@ -132,6 +132,9 @@ class Ngram(Network):
     def logits(self, states: Int[Tensor, "B T C"]) -> Float[Tensor, "B T V"]:
         return self.table.distribution(states.flatten(0, 1)).unflatten(0, states.shape[:2])
 
+    def compile(self, **options: Any) -> None:
+        """Tables are looked up: a graph would only cost its making."""
+
     def losses(self, states: Int[Tensor, "N C"], targets: Int[Tensor, "N"]) -> Float[Tensor, "N"]:
         return torch.where(targets >= 0, -self.table.log_prob(states, targets.clamp(min=0)), 0.0)
 

@@ -106,8 +106,11 @@ def merge_heads(x: Float[Tensor, "B H T d"]) -> Float[Tensor, "B T D"]:
 
 
 def key_mask(mask: Bool[Tensor, "B S"] | None) -> Bool[Tensor, "B 1 1 S"] | None:
-    """The mask attention takes: True where a key may be looked at; None if all may, which is faster."""
-    if mask is None or (mask.device.type == "cpu" and bool(mask.all())):
+    """The mask attention takes: True where a key may be looked at; None if all may, which is faster.
+
+    A graph of torch.compile may not depend on what a mask holds.
+    """
+    if mask is None or (mask.device.type == "cpu" and not torch.compiler.is_compiling() and bool(mask.all())):
         return None
     return mask[:, None, None, :]
 

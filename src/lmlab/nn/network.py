@@ -1,5 +1,10 @@
 """What a task may ask of a model family. Read this file first."""
 
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
@@ -47,3 +52,21 @@ class Network(nn.Module):
         """One vector a text: the mean of the states of its real tokens."""
         weight = mask.unsqueeze(-1).to(states.dtype)  # (B, T, 1)
         return (states * weight).sum(1) / weight.sum(1).clamp(min=1)
+
+    def compile(self, **options: Any) -> None:
+        """Let torch.compile, which takes the options, make graphs of what tasks call; a network has no `forward`."""
+        for name in ("encode", "decode", "losses"):
+            setattr(self, name, compiled(getattr(self, name), options))
+
+
+def compiled(method: Callable[..., Tensor], options: dict[str, Any]) -> Callable[..., Tensor]:
+    """A method of a network as graphs; not with a cache, each length of which would be another graph."""
+    graphs = torch.compile(method, **options)
+
+    @functools.wraps(method)
+    def call(*arguments: Any, cache: dict | None = None, **named: Any) -> Tensor:
+        if cache is not None:
+            return method(*arguments, cache=cache, **named)
+        return graphs(*arguments, **named)
+
+    return call

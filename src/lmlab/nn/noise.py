@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 STEP, FIRST, SECOND = (number - 2**64 for number in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
+INVERSE = pow(STEP, -1, 2**64) - 2**64  # STEP * INVERSE is 1 in 64 bits
 
 
 class Noise(nn.Module):
@@ -24,8 +25,10 @@ class Noise(nn.Module):
         """Numbers in [0, 1) for the texts that are the rows of `x`."""
         if self.texts is None:
             return torch.rand(len(x), width, device=x.device)
-        places = torch.arange(1, width + 1, device=x.device) * STEP
-        return (shifted(hashed(self.texts[:, None] + places), 40)).float() / 2**24
+        places = torch.arange(1, width + 1, device=x.device)
+        # texts + places * STEP; torch.compile takes a multiple of an arange for an index, and C++ lets none overflow
+        numbers = (self.texts[:, None] * INVERSE + places) * STEP
+        return (shifted(hashed(numbers), 40)).float() / 2**24
 
 
 class Dropout(Noise):
