@@ -116,7 +116,7 @@ class Recurrent(Network):
 def output_layer(embedding: TokenEmbedding, d_model: int, tie_weights: bool) -> nn.Module:
     """Logits from states, by the embeddings' own weights if tied."""
     vocab_size, width = embedding.weight.shape
-    nn.init.normal_(embedding.weight, std=0.3)  # no norm stands between them and the gates, which smaller ones leave open
+    nn.init.normal_(embedding.weight, std=0.3)  # no norm stands between them and the gates: smaller ones go unheard
     output = Linear(width, vocab_size)
     nn.init.normal_(output.weight, std=0.02)
     nn.init.zeros_(output.bias)
