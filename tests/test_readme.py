@@ -17,7 +17,7 @@ from jobs import ROOT, TINY, only_run, write_reviews
 BLOCKS = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
 LINES = [line for block in BLOCKS for line in block.splitlines() if line.strip()]
 SLOW = re.compile(
-    "prove_resume|prove_stop|bench_classification| -m "
+    "prove_resume|prove_stop|bench_classification|bench_language|bench_generate| -m "
 )  # several processes each, whose parts have their own tests
 COMMANDS = [pytest.param(line, marks=[pytest.mark.slow] if SLOW.search(line) else []) for line in LINES]
 SMALL = ["data.path=reviews", "trainer.limit_train_batches=2", "data.max_length=40"]
@@ -41,12 +41,14 @@ def place(tmp_path_factory):
 
 
 def fitting(arguments: list[str]) -> list[str]:
-    """The changes of TINY that the family which a command names has keys for."""
-    if "-m" in arguments:
-        return TINY
+    """The changes of TINY that all families which a command names have keys for."""
+    asked = [word for word in arguments if word != "-m" and not word.startswith("resume=") and "," not in word]
+    families = next((word for word in arguments if word.startswith("model=") and "," in word), "model=transformer")
+    chosen = [f"model={name}" for name in families.partition("=")[2].split(",")] if "-m" in arguments else []
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        plain = compose("config", [word for word in arguments if not word.startswith("resume=")])
-    return [word for word in TINY if OmegaConf.select(plain, word.partition("=")[0]) is not None]
+        plain = [compose("config", [*asked, *model]) for model in ([[name] for name in chosen] or [[]])]
+    keys = {word: word.partition("=")[0] for word in TINY}
+    return [word for word, key in keys.items() if all(OmegaConf.select(one, key) is not None for one in plain)]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -77,6 +79,8 @@ def test_a_command_of_the_readme(command, place, monkeypatch, capsys):
     small = {
         "scripts/bench_classification.py": [*TINY, *SMALL, "--rounds", "1", "--steps", "2", "--warmup", "1"],
         "scripts/bench_saving.py": [*TINY, *SMALL, "--saves", "1"],
+        "scripts/bench_language_model.py": ["--rounds", "1", "--steps", "2", "--warmup", "1", "data.batch_tokens=512"],
+        "scripts/bench_generate.py": ["--rounds", "1", "--new", "2", "--layers", "1"],
         "scripts/baseline_tfidf.py": ["data.path=reviews"],
         "scripts/prove_resume.py": ["--kills", "2", "--scenario", "plain"],
         "scripts/prove_stop.py": ["--times", "1"],
