@@ -50,4 +50,4 @@ def test_a_hopeless_trial_ends_at_its_first_validation(pruner, tmp_path, monkeyp
         return
     assert manifest["status"] == records.status(config.run.folder, 0) == "pruned"
     assert len(reported) == 1 and results["fit"]["fit/steps"] == 4 and "test" not in results
-    assert records.objective(results, "val/accuracy") == pytest.approx(reported[0])
+    assert records.facts(results, "val/accuracy")["objective"] == pytest.approx(reported[0])
