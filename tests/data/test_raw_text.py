@@ -105,7 +105,7 @@ def test_a_corpus_of_raw_text_counts_its_bytes_exactly(tmp_path):
         assert n_bytes[split] == pytest.approx(len(corpus.stored.texts(split).values))
     assert corpus.classes is None and sum(n_bytes.values()) == pytest.approx(0.2 * len(text.encode()), abs=3)
     assert len(list(corpus.train_dataloader())) == corpus.order.batches_per_epoch
-    values, offsets = corpus.documents("train")
+    values, offsets, _ = corpus.documents("train")
     assert corpus.n_targets == len(values) + len(offsets) - 1  # every token, and the [SEP] after each document
 
 

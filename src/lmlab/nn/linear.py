@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-FEW = range(1, 33)  # rows with which the weights' way to the cores, not the arithmetic, decides
+FEW = 32  # rows up to which the weights' way to the cores, not the arithmetic, decides
 LARGE = 2**20  # weights from which on they have such a way to go
 
 
@@ -14,9 +14,10 @@ def linear(x: Float[Tensor, "*B I"], weight: Float[Tensor, "O I"], bias: Tensor 
     MKL first copies the weights into an order of its own, which costs more than to multiply a few rows with them.
     oneDNN copies only what stands to the right; with the weights to the left it reads them once, as they lie.
     """
+    if torch.is_grad_enabled() or weight.numel() < LARGE or not on_cpu_in_float32(x, weight):
+        return nn.functional.linear(x, weight, bias)
     rows = x.numel() // max(1, x.shape[-1])
-    thin = rows in FEW and weight.numel() >= LARGE and not torch.is_grad_enabled()
-    if not (thin and on_cpu_in_float32(x, weight)):
+    if not 0 < rows <= FEW:
         return nn.functional.linear(x, weight, bias)
     flat = x.reshape(rows, x.shape[-1]).contiguous()
     product = torch.ops.mkldnn._linear_pointwise(weight, flat, None, "none", [], "").t()  # (rows, O)
