@@ -3,7 +3,7 @@
     python scripts/bench_generate.py --rounds 3
 
 Ours is lmlab.models.gpt2.GPT2 with the weights of theirs, GPT2LMHeadModel, whose `generate` uses its cache; no text
-ends early. Printed: new tokens a second, their ratio, and how many of the texts are equal token for token.
+ends early. With random weights a text repeats itself, so that guessing ahead shows the most it can do: see --lookup 0. Printed: new tokens a second, their ratio, and how many of the texts are equal token for token.
 """
 
 import argparse
@@ -18,8 +18,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 import torch  # noqa: E402
 from transformers import GPT2Config, GPT2LMHeadModel  # noqa: E402
 
-from lmlab.generate import NEVER, continuations  # noqa: E402
+from lmlab.generate import continuations  # noqa: E402
 from lmlab.models.gpt2 import GPT2, from_published  # noqa: E402
+from lmlab.sampling import NEVER  # noqa: E402
 
 VOCAB = 50257
 Side = Callable[[torch.Tensor], list[list[int]]]
@@ -32,6 +33,8 @@ def main() -> None:
     parser.add_argument("--prompt", type=int, default=64, help="tokens of a prompt")
     parser.add_argument("--new", type=int, default=128, help="tokens written after it")
     parser.add_argument("--layers", type=int, default=12)
+    parser.add_argument("--lookup", type=int, default=16, help="tokens guessed ahead for a text alone; 0: none")
+    parser.add_argument("--both-guess", action="store_true", help="let transformers guess as many ahead, too")
     parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
     torch.manual_seed(0)
@@ -66,6 +69,7 @@ def lmlab_side(theirs: GPT2LMHeadModel, arguments: argparse.Namespace) -> Side:
     network.load_state_dict(from_published(theirs.transformer.state_dict()))
     network.to(arguments.device)
     options = {"vocabulary": VOCAB, "max_new_tokens": arguments.new, "temperature": 0, "stop": ()}
+    options["lookup"] = arguments.lookup
     return lambda prompts: continuations(network, prompts.tolist(), **options)
 
 
@@ -84,6 +88,7 @@ def transformers_side(theirs: GPT2LMHeadModel, arguments: argparse.Namespace) ->
                 pad_token_id=0,
                 suppress_tokens=list(NEVER),
                 use_cache=True,
+                prompt_lookup_num_tokens=arguments.lookup if arguments.both_guess and len(prompts) == 1 else None,
             )
         return whole[:, prompts.shape[1] :].tolist()
 

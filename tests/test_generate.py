@@ -3,18 +3,12 @@
 import pytest
 import torch
 
-from lmlab.generate import (
-    allowed,
-    continuations,
-    generate,
-    keep_min_p,
-    keep_top_k,
-    keep_top_p,
-    penalized,
-    window_start,
-)
+from lmlab.generate import continuations, generate, window_start
+from lmlab.lookup import Lookup
+from lmlab.models.gpt2 import GPT2
 from lmlab.models.transformer import Transformer
 from lmlab.nn.network import Network
+from lmlab.sampling import allowed, keep_min_p, keep_top_k, keep_top_p, penalized
 
 VOCAB, LEARNED = 40, 36
 INF = torch.inf
@@ -78,6 +72,45 @@ def test_a_text_that_outgrows_its_context_is_read_again_from_half_of_it():
         assert length - start <= 8
         logits = allowed(network.logits(network.decode(torch.tensor([text[start:length]])))[:, -1], LEARNED)
         assert text[length] == int(logits.argmax())
+
+
+@pytest.mark.parametrize(
+    ("tokens", "guess"),
+    [
+        ([5, 6, 7, 8, 5, 6], [7, 8, 5, 6, 7]),  # what followed, and round again
+        ([5, 6, 7, 9, 6, 8, 5, 6], [7, 9, 6, 8, 5]),  # the longer run decides, not the later one
+        ([5, 6, 5, 7, 5], [7, 5, 7, 5, 7]),  # of equal runs the last
+        ([5, 5], [5, 5, 5, 5, 5]),
+        ([5, 6, 7], []),
+        ([5], []),
+    ],
+)
+def test_a_text_is_guessed_to_go_on_as_it_did_before(tokens, guess):
+    assert Lookup(tokens).guess(5) == guess
+    assert Lookup(tokens).guess(0) == []
+
+
+@pytest.mark.parametrize("family", [{"positions": "learned"}, {"positions": "rotary"}, "gpt2"])
+@pytest.mark.parametrize("context", [64, 12])
+def test_guessing_ahead_writes_the_same_text_in_fewer_passes(family, context, monkeypatch):
+    network = GPT2(VOCAB, 16, max_length=context, n_heads=2, n_layers=2).eval()
+    if family != "gpt2":
+        network = tiny(max_length=context, **family)
+    passes = []
+    decode = network.decode
+    monkeypatch.setattr(network, "decode", lambda *tokens, **named: (passes.append(1), decode(*tokens, **named))[1])
+    count = {}
+    for prompt in ([3], [3, 7, 9, 7, 9, 7], torch.randint(5, LEARNED, (30,)).tolist()):
+        for stop in ((), (greedy(network, [prompt], lookup=0)[0][7],)):
+            for lookup in (0, 1, 4, 16):
+                passes.clear()
+                written = list(generate(network, [prompt], vocabulary=LEARNED, max_new_tokens=33, temperature=0,
+                                        stop=stop, lookup=lookup))  # fmt: skip
+                count.setdefault(lookup, []).append(len(passes))
+                if not lookup:
+                    expected = written
+                assert written == expected
+    assert sum(count[16]) <= sum(count[1]) < sum(count[0])
 
 
 def test_a_token_of_stop_ends_a_text_and_is_not_told():

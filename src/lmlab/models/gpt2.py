@@ -25,6 +25,8 @@ class GPT2(Network):
     Reading a text is the same causal pass as writing one, and a text's vector is the state of its last token.
     """
 
+    rewinds = True
+
     def __init__(
         self,
         vocab_size: PositiveInt,

@@ -55,6 +55,7 @@ class Transformer(Network):
         self.ngrams = None
         if ngram_orders:
             self.ngrams = NgramEmbedding(vocab_size, d_model, ngram_orders, ngram_rows, dropout=ngram_dropout)
+        self.rewinds = self.ngrams is None  # they also remember tokens
         self.positions: nn.Module = nn.Identity()
         if positions != "rotary":
             self.positions = {"learned": LearnedPositions, "sinusoidal": SinusoidalPositions}[positions](

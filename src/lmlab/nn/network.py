@@ -14,6 +14,7 @@ class Network(nn.Module):
     """The mathematics of a model family: tokens in, states out. A family implements what it can."""
 
     context: int | None = None  # the most tokens that `decode` can read; None if any number
+    rewinds: bool = False  # whether a cache can forget the last tokens, by its "length" alone
 
     @property
     def n_parameters(self) -> int:

@@ -13,7 +13,7 @@ from lmlab.data.sources import stream
 from lmlab.errors import ConfigError
 from lmlab.experiment import Experiment
 from lmlab.nn.network import Network
-from lmlab.ranges import NonNegativeFloat, PositiveFloat, PositiveInt, Probability, Seed
+from lmlab.ranges import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Probability, Seed
 from lmlab.stages.rows import arriving, groups, opened, row_writer
 from lmlab.stages.text_stream import TextStream
 
@@ -34,6 +34,7 @@ def generate(
     n: PositiveInt = 1,
     stop: Sequence[str] = (),
     seed: Seed = 0,
+    lookup: NonNegativeInt = 16,
     output: str = "-",
     text_column: str = "text",
     batch_rows: PositiveInt = 16,
@@ -56,6 +57,7 @@ def generate(
         top_p=top_p,
         min_p=min_p,
         repetition_penalty=repetition_penalty,
+        lookup=lookup,
         generator=torch.Generator(device).manual_seed(seed),
     )
     with opened(output) as file:
