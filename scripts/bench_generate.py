@@ -3,7 +3,8 @@
     python scripts/bench_generate.py --rounds 3
 
 Ours is lmlab.models.gpt2.GPT2 with the weights of theirs, GPT2LMHeadModel, whose `generate` uses its cache; no text
-ends early. With random weights a text repeats itself, so that guessing ahead shows the most it can do: see --lookup 0. Printed: new tokens a second, their ratio, and how many of the texts are equal token for token.
+ends early. With random weights a text repeats itself, so guessing ahead shows the most it can gain, and `--lookup 0`
+what is left without. Printed: new tokens a second, their ratio, and how many of the texts are equal token for token.
 """
 
 import argparse
