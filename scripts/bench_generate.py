@@ -20,7 +20,7 @@ import torch  # noqa: E402
 from transformers import GPT2Config, GPT2LMHeadModel  # noqa: E402
 
 from lmlab.generate import continuations  # noqa: E402
-from lmlab.models.gpt2 import GPT2, from_published  # noqa: E402
+from lmlab.models.gpt2 import GPT2  # noqa: E402
 from lmlab.sampling import NEVER  # noqa: E402
 
 VOCAB = 50257
@@ -67,7 +67,7 @@ def compare(sides: dict[str, Side], batch: int, arguments: argparse.Namespace) -
 
 def lmlab_side(theirs: GPT2LMHeadModel, arguments: argparse.Namespace) -> Side:
     network = GPT2(VOCAB, n_layers=arguments.layers).eval()
-    network.load_state_dict(from_published(theirs.transformer.state_dict()))
+    network.load_state_dict(network.published.to_ours(theirs.state_dict(), network.state_dict())[0])
     network.to(arguments.device)
     options = {"vocabulary": VOCAB, "max_new_tokens": arguments.new, "temperature": 0, "stop": ()}
     options["lookup"] = arguments.lookup

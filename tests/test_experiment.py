@@ -44,7 +44,7 @@ def test_an_error_of_ours_is_not_wrapped_by_hydra():
 )
 def test_a_training_compiles_the_networks_methods_and_no_name_of_a_weight_changes(typed, compiled, tmp_path):
     with hydra.initialize_config_dir(str(check.CONF), version_base="1.3"):
-        config = plain(hydra.compose("config", ["tokenizer.vocab_size=50", *typed]))
+        config = plain(hydra.compose("config", ["tokenizer.vocab_size=300", *typed]))
     network = Experiment(config, RunDirectory(tmp_path)).module.network
     assert ("encode" in vars(network)) == ("losses" in vars(network)) == compiled
     assert not any("_orig_mod" in name for name in network.state_dict())

@@ -9,11 +9,24 @@ import pytest
 SRC = Path(__file__).resolve().parents[1] / "src"
 LAYERS = [
     {"errors", "ranges", "names"},  # words that all others share
+    {"published"},
     {"nn", "tokenizer", "signals"},
+    {"sampling", "lookup"},
     {"tasks", "data", "generate", "optimizers", "muon", "flops", "evaluation"},
     {"module", "callbacks"},
     {"models"},
-    {"experiment", "job", "check", "run_directory", "checkpointing", "resuming", "stages", "sweeps", "worker"}
+    {
+        "experiment",
+        "weights",
+        "job",
+        "check",
+        "run_directory",
+        "checkpointing",
+        "resuming",
+        "stages",
+        "sweeps",
+        "worker",
+    }
     | {"distributed", "machine", "terminal", "launched"},
 ]
 TOP = len(LAYERS) - 1

@@ -12,7 +12,7 @@ import torch
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 
-from lmlab import checkpointing, launched, machine
+from lmlab import checkpointing, launched, machine, weights
 from lmlab.callbacks.checkpoints import Checkpoints
 from lmlab.callbacks.same_config import SameConfig
 from lmlab.callbacks.stop_when_asked import StopWhenAsked
@@ -41,10 +41,13 @@ class Experiment:
     def module(self) -> LanguageModule:
         torch.manual_seed(self.config["seed"])
         task = instantiate(self.config["task"], "task")
+        task.tokenizer = self.corpus.tokenizer
         parts = {name: instantiate(self.config[name], name) for name in ("optimizer", "scheduler")}
         parts["prior_std"] = self.config["optimizer"].get("prior_std")
         model = instantiate({**self.config["model"], "_partial_": True}, "model")
         module = model(task=task, seed=self.config["seed"], **parts)
+        if self.stage == "fit" and self.config.get("weights") and not self.config.get("resume"):
+            weights.load(module.network, task, self.config["weights"])
         if self.stage == "fit" and self.config["trainer"].get("compile"):
             module.network.compile()
         return module

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator, Sequence
 from itertools import chain
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,7 +10,7 @@ from torch import Tensor
 from lmlab.lookup import Lookup, rewind
 from lmlab.nn.network import Network
 from lmlab.ranges import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Probability
-from lmlab.sampling import allowed, choose, penalized, with_tokens
+from lmlab.sampling import NEVER, allowed, choose, penalized, with_tokens
 from lmlab.tokenizer import Tokenizer
 
 
@@ -27,6 +28,7 @@ def generate(
     repetition_penalty: PositiveFloat = 1.0,
     n: PositiveInt = 1,
     stop: Collection[int] = (Tokenizer.sep_id,),
+    never: Collection[int] = NEVER,
     lookup: NonNegativeInt = 16,
     generator: torch.Generator | None = None,
 ) -> Iterator[list[int | None]]:
@@ -36,16 +38,24 @@ def generate(
     `max_new_tokens`), or its prompt is longer than others and is still being read. No padding is involved: what all
     prompts have is read at once, the rest token by token, so each sequence sees what it would see alone.
 
-    `vocabulary` is how many ids were learned (`len(tokenizer)`): none above is written. Temperature 0 takes the
-    likeliest token; a single text is then written by `ahead`, with up to `lookup` guesses a pass. When a text outgrows
-    `network.context`, its last half of that is read again from scratch, and so on. The network must be in eval mode,
-    and `generator` on its device.
+    `vocabulary` is how many ids were learned (`len(tokenizer)`): none above is written, nor any of `never`.
+    Temperature 0 takes the likeliest token; a single text is then written by `ahead`, with up to `lookup` guesses a
+    pass. When a text outgrows `network.context`, its last half of that is read again from scratch, and so on. The
+    network must be in eval mode, and `generator` on its device.
     """
     texts = [list(prompt) for prompt in prompts for _ in range(n)]
     if not all(texts):
         raise ValueError("a prompt needs a token: [SEP] begins a text")
     if len(texts) == 1 and temperature == 0 and repetition_penalty == 1.0 and lookup and network.rewinds:
-        one = ahead(network, texts[0], vocabulary=vocabulary, max_new_tokens=max_new_tokens, stop=stop, lookup=lookup)
+        one = ahead(
+            network,
+            texts[0],
+            vocabulary=vocabulary,
+            max_new_tokens=max_new_tokens,
+            stop=stop,
+            never=never,
+            lookup=lookup,
+        )
         yield from ([token] for token in one)
         return
     device = device_of(network)
@@ -64,7 +74,7 @@ def generate(
             seen = with_tokens(logits, seen, texts, read)
             seen[:, list(stop)] = False
             logits = penalized(logits, seen, repetition_penalty)
-        logits = allowed(logits, vocabulary)
+        logits = allowed(logits, vocabulary, never)
         chosen = choose(logits, temperature, top_k, top_p, min_p, generator).tolist()
         step: list[int | None] = [None] * len(texts)
         for row, text in enumerate(texts):
@@ -84,6 +94,7 @@ def ahead(
     vocabulary: PositiveInt,
     max_new_tokens: NonNegativeInt,
     stop: Collection[int],
+    never: Collection[int],
     lookup: PositiveInt,
 ) -> Iterator[int | None]:
     """The likeliest tokens after one prompt, as `generate` tells them, several a pass.
@@ -103,7 +114,7 @@ def ahead(
         guesses = text.guess(min(most, room - known))
         fresh = torch.tensor([text.tokens[read:] + guesses], device=device)
         states = network.decode(fresh, cache=cache)[:, -len(guesses) - 1 :]
-        best = allowed(network.logits(states)[0].float(), vocabulary).argmax(-1).tolist()
+        best = allowed(network.logits(states)[0].float(), vocabulary, never).argmax(-1).tolist()
         true = next((i for i, guess in enumerate(guesses) if guess != best[i]), len(guesses))
         most = min(lookup, 2 * most) if true == len(guesses) else max(1, true)
         for token in best[: true + 1]:
@@ -124,6 +135,11 @@ def continuations(network: Network, prompts: Sequence[Sequence[int]], **options)
             if token is not None:
                 row.append(token)
     return written
+
+
+def ids(tokenizer: Tokenizer) -> dict[str, Any]:
+    """What `generate` has to know of a vocabulary."""
+    return {"vocabulary": len(tokenizer), "stop": (tokenizer.sep_id,), "never": tokenizer.never}
 
 
 def window_start(length: int, context: int | None) -> int:

@@ -12,8 +12,8 @@ from torch.optim import Optimizer
 from lmlab.errors import NotANumber
 from lmlab.nn.network import Network
 from lmlab.nn.noise import noise_of
-from lmlab.optimizers import parameter_groups
-from lmlab.ranges import PositiveFloat, Seed
+from lmlab.optimizers import freeze, highest_rate, parameter_groups
+from lmlab.ranges import NonNegativeInt, PositiveFloat, Seed
 from lmlab.tasks.task import Task
 from lmlab.tokenizer import Tokenizer
 
@@ -34,6 +34,8 @@ class LanguageModule(LightningModule):
         scheduler: Callable[..., Any],
         clip_norm: PositiveFloat | None = 1.0,
         embedding_lr: PositiveFloat = 1.0,
+        layer_decay: PositiveFloat = 1.0,
+        frozen: NonNegativeInt | None = None,
         prior_std: PositiveFloat | None = None,
         seed: Seed = 0,
     ) -> None:
@@ -42,6 +44,9 @@ class LanguageModule(LightningModule):
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
         self.clip_norm, self.prior_std, self.seed = clip_norm, prior_std, seed
         self.embedding_lr = embedding_lr  # as a share of the rate of all else: Adam moves rarely seen rows far
+        self.layer_decay = layer_decay
+        if frozen is not None:
+            freeze(network, frozen)
         self.summed: list[Tensor] = []  # (loss, targets) of each micro-batch since the last optimizer step
 
     @property
@@ -55,8 +60,9 @@ class LanguageModule(LightningModule):
         return {}
 
     def configure_optimizers(self) -> dict:
-        optimizer = self.make_optimizer(parameter_groups((self.network, self.task)))
-        optimizer.param_groups[0]["lr"] *= self.embedding_lr
+        optimizer = self.make_optimizer(parameter_groups((self.network, self.task), self.layer_decay))
+        for group in optimizer.param_groups:
+            group["lr"] *= group["share"] * (self.embedding_lr if group["tables"] else 1.0)
         total_steps = int(self.trainer.estimated_stepping_batches)
         scheduler = self.make_scheduler(optimizer, total_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
@@ -87,7 +93,7 @@ class LanguageModule(LightningModule):
         if not torch.isfinite(total[0] + norm):
             raise NotANumber(
                 f"loss {float(total[0] / total[1].clamp(min=1)):.4g}, gradient norm {float(norm):.4g} at step "
-                f"{self.trainer.global_step + 1}, learning rate {optimizer.param_groups[1]['lr']:.3g}",
+                f"{self.trainer.global_step + 1}, learning rate {highest_rate(optimizer):.3g}",
                 "training",
                 "The last checkpoint is from before it; lower optimizer.lr, or find the operation with debug=true",
             )
@@ -98,7 +104,7 @@ class LanguageModule(LightningModule):
             {
                 "train/loss": (total[0] / total[1].clamp(min=1)).float(),
                 "train/gradient_norm": norm.float(),
-                "train/lr": torch.tensor(optimizer.param_groups[1]["lr"]),
+                "train/lr": torch.tensor(highest_rate(optimizer)),
             }
         )
 
@@ -108,7 +114,7 @@ class LanguageModule(LightningModule):
         With a prior N(0, std^2) of each weight the mean loss over N training targets is followed by the sum of
         w^2 / (2 std^2 N), whose gradient is w / (std^2 N). Vectors (biases, norms) have a flat prior.
         """
-        precision = 1 / (std**2 * self.trainer.datamodule.n_targets * scale)  # type: ignore[attr-defined]
+        precision = 1 / (std**2 * self.trainer.datamodule.n_targets * self.task.share * scale)  # type: ignore[attr-defined]
         for weight in self.parameters():
             if weight.grad is not None and weight.ndim >= 2:
                 weight.grad.add_(weight.detach() * precision)

@@ -35,17 +35,17 @@ class Muon(Optimizer):
         fused: bool = False,
     ) -> None:
         """`params` are the groups of `lmlab.optimizers.parameter_groups`; `lr` is AdamW's, `matrix_lr` Muon's."""
-        tables, matrices, vectors = params
-        told = [*zip(matrices["params"], matrices["maps"], strict=True)]
-        others = {"params": [matrix for matrix, n_maps in told if not n_maps]}
-        hidden = {
-            "params": [matrix for matrix, n_maps in told if n_maps],
-            "maps": [n_maps for _, n_maps in told if n_maps],
-            "lr": matrix_lr,
-            "momentum": momentum,
-        }
-        super().__init__([tables, others, vectors, hidden], {"lr": lr, "weight_decay": weight_decay})
-        self.adamw = AdamW(self.param_groups[:-1], lr=lr, weight_decay=weight_decay, betas=betas, fused=fused)
+        others, hidden = [], []
+        for group in params:
+            maps = group.get("maps", [0] * len(group["params"]))
+            told = [*zip(group["params"], maps, strict=True)]
+            others.append(group | {"params": [matrix for matrix, n_maps in told if not n_maps]})
+            others[-1].pop("maps", None)
+            if any(maps):
+                beside = {"maps": [n_maps for n_maps in maps if n_maps], "lr": matrix_lr, "momentum": momentum}
+                hidden.append(group | {"params": [matrix for matrix, n_maps in told if n_maps]} | beside)
+        super().__init__([*others, *hidden], {"lr": lr, "weight_decay": weight_decay})
+        self.adamw = AdamW(self.orthogonal(False), lr=lr, weight_decay=weight_decay, betas=betas, fused=fused)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
@@ -53,13 +53,17 @@ class Muon(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        *others, hidden = self.param_groups
-        self.adamw.param_groups, self.adamw.state = others, self.state  # a loaded state has brought new ones
+        self.adamw.param_groups, self.adamw.state = self.orthogonal(False), self.state  # loading has brought new ones
         self.adamw.step()
-        for matrix, n_maps in zip(hidden["params"], hidden["maps"], strict=True):
-            if matrix.grad is not None:
-                self.move(matrix, n_maps, hidden)
+        for group in self.orthogonal(True):
+            for matrix, n_maps in zip(group["params"], group["maps"], strict=True):
+                if matrix.grad is not None:
+                    self.move(matrix, n_maps, group)
         return loss
+
+    def orthogonal(self, whether: bool) -> list[dict[str, Any]]:
+        """The groups of hidden matrices, or of all else."""
+        return [group for group in self.param_groups if ("maps" in group) == whether]
 
     def move(self, matrix: Tensor, n_maps: int, group: dict[str, Any]) -> None:
         state = self.state[matrix]

@@ -1,6 +1,7 @@
 """Which parameters decay or are hidden matrices, how tables of rare rows move, how the learning rate changes."""
 
 import math
+import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -10,24 +11,64 @@ from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from lmlab.nn.network import Network
-from lmlab.ranges import Fraction, Probability
+from lmlab.ranges import Fraction, NonNegativeInt, PositiveFloat, Probability
 
 
-def parameter_groups(modules: Iterable[nn.Module]) -> list[dict]:
+def parameter_groups(modules: Iterable[nn.Module], layer_decay: PositiveFloat = 1.0) -> list[dict]:
     """Tables of embeddings, other matrices, vectors: vectors (biases, norms) do not decay (Devlin et al., 2019).
 
-    `maps` says of each matrix how many hidden maps it holds (`hidden_maps`).
+    `maps` says of each matrix how many hidden maps it holds (`hidden_maps`), `share` what a group's learning rate is
+    multiplied by: `layer_decay` for each layer that stands above it (Howard and Ruder, 2018, section 3.2), where
+    matrices and vectors of every layer are groups of their own.
     """
     modules = list(modules)
-    parameters = {id(p): p for module in modules for p in module.parameters() if p.requires_grad}
+    named = {id(p): (name, p) for module in modules for name, p in module.named_parameters() if p.requires_grad}
     tables = {id(part.weight) for module in modules for part in module.modules() if isinstance(part, nn.Embedding)}
-    matrices = {key: p for key, p in parameters.items() if key not in tables and p.ndim >= 2}
     hidden = {key: n for module in modules if isinstance(module, Network) for key, n in hidden_maps(module).items()}
-    return [
-        {"params": [p for key, p in parameters.items() if key in tables]},
-        {"params": [*matrices.values()], "maps": [hidden.get(key, 0) for key in matrices]},
-        {"params": [p for key, p in parameters.items() if key not in tables and p.ndim < 2], "weight_decay": 0.0},
+    top = max((n for module in modules if isinstance(module, Network) for n in depths(module).values()), default=0)
+    below = {key: n for module in modules if isinstance(module, Network) for key, n in depths(module).items()}
+    shares = {key: 1.0 if layer_decay == 1 else layer_decay ** (top - below.get(key, top)) for key in named}
+    groups: list[dict] = [
+        {
+            "params": [p for key, (_, p) in named.items() if key in tables],
+            "tables": True,
+            "share": min((shares[key] for key in tables & named.keys()), default=1.0),
+        }
     ]
+    for share in sorted(set(shares.values())):
+        of = {key: p for key, (_, p) in named.items() if key not in tables and shares[key] == share}
+        matrices = {key: p for key, p in of.items() if p.ndim >= 2}
+        maps = [hidden.get(key, 0) for key in matrices]
+        groups.append({"params": [*matrices.values()], "maps": maps, "share": share})
+        groups.append({"params": [p for p in of.values() if p.ndim < 2], "weight_decay": 0.0, "share": share})
+    return [{"tables": False, **group} for group in groups]
+
+
+LAYERS = re.compile(r"\blayers\.(\d+)\.")
+BOTTOM = ("embedding.", "positions.", "segments.", "ngrams.", "norm.")
+
+
+def depths(network: Network) -> dict[int, int]:
+    """How many layers stand below each parameter, and itself one of them, by its id; the tables have depth 0."""
+    found = {}
+    for name, parameter in network.named_parameters():
+        layer = LAYERS.search(name)
+        found[id(parameter)] = int(layer[1]) + 1 if layer else 0 if name.startswith(BOTTOM) else -1
+    above = max(found.values(), default=0) + 1
+    return {key: above if depth < 0 else depth for key, depth in found.items()}
+
+
+def freeze(network: Network, n_layers: NonNegativeInt) -> None:
+    """Keep the embeddings and the lowest `n_layers` layers as they are."""
+    depth = depths(network)
+    for parameter in network.parameters():
+        if depth[id(parameter)] <= n_layers:
+            parameter.requires_grad_(False)
+
+
+def highest_rate(optimizer: Optimizer) -> float:
+    """The learning rate of what is not an embedding, at the top of a network."""
+    return max(group["lr"] for group in optimizer.param_groups if not group.get("tables"))
 
 
 def hidden_maps(network: Network) -> dict[int, int]:

@@ -1,5 +1,7 @@
 """What is made of the logits before a token is drawn, in this order, and how it is drawn."""
 
+from collections.abc import Collection
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -7,7 +9,7 @@ from torch import Tensor
 from lmlab.ranges import NonNegativeFloat, PositiveFloat, PositiveInt, Probability
 from lmlab.tokenizer import Tokenizer
 
-NEVER = (Tokenizer.pad_id, Tokenizer.unk_id, Tokenizer.cls_id, Tokenizer.mask_id)  # frames and gaps, not text
+NEVER = (Tokenizer.pad_id, Tokenizer.unk_id, Tokenizer.cls_id, Tokenizer.mask_id)  # `Tokenizer.never` of our own kinds
 
 
 def with_tokens(
@@ -26,10 +28,12 @@ def penalized(logits: Float[Tensor, "B V"], seen: Bool[Tensor, "B V"], penalty: 
     return torch.where(seen, torch.where(logits > 0, logits / penalty, logits * penalty), logits)
 
 
-def allowed(logits: Float[Tensor, "B V"], vocabulary: PositiveInt) -> Float[Tensor, "B V"]:
+def allowed(
+    logits: Float[Tensor, "B V"], vocabulary: PositiveInt, never: Collection[int] = NEVER
+) -> Float[Tensor, "B V"]:
     """Without the special ids that are no text, and the rows of the table that no token was learned for."""
     logits = logits.clone()
-    logits[:, list(NEVER)] = -torch.inf
+    logits[:, list(never)] = -torch.inf
     logits[:, vocabulary:] = -torch.inf
     return logits
 

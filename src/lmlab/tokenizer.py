@@ -5,26 +5,45 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, trainers
 from tokenizers import Tokenizer as Pipeline
 
 from lmlab.errors import ConfigError, DataError, InputMissing
+from lmlab.published import tokenizer_file
 from lmlab.ranges import PositiveInt
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")  # unset, each later fork is told off on stderr
 
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+PUBLISHED = (  # what others call them: BERT, RoBERTa, GPT-2, which has one entry for all that it needs
+    dict(zip(("pad", "unk", "cls", "sep", "mask"), SPECIALS, strict=True)),
+    {"pad": "<pad>", "unk": "<unk>", "cls": "<s>", "sep": "</s>", "mask": "<mask>"},
+    dict.fromkeys(("pad", "unk", "cls", "sep"), "<|endoftext|>"),
+)
 BYTES = 256
 
 
-class Tokenizer:
-    """A vocabulary that is trained once or loaded from a tokenizer.json; the same five special ids in every kind.
+class Frame(NamedTuple):
+    """The special ids before a text, between the two of a pair, and after the last."""
 
-    `vocab_size` is the number of embedding rows a model gets; `len()` is how many entries were really learned.
+    begin: tuple[int, ...]
+    between: tuple[int, ...]
+    end: tuple[int, ...]
+
+
+class Tokenizer:
+    """A vocabulary that is trained once or loaded from a tokenizer.json, with the special ids that every kind has.
+
+    `vocab_size` is the number of embedding rows a model gets; `len()` is how many entries were really learned. Kind
+    `pretrained` takes the tokenizer.json of published weights or of a run, special ids and all: its `path` is what
+    `weights=` may be.
     """
 
-    pad_id, unk_id, cls_id, sep_id, mask_id = range(5)  # [CLS] also begins a text, [SEP] also ends one
+    pad_id, unk_id, cls_id, sep_id = range(4)  # [CLS] also begins a text, [SEP] also ends one
+    mask_id: int | None = 4
+    frame = Frame((2,), (3,), ())
 
     def __init__(
         self,
@@ -35,14 +54,17 @@ class Tokenizer:
         lowercase: bool = False,
         path: str | Path | None = None,
     ) -> None:
-        if kind not in KINDS:
-            raise ConfigError(f"tokenizer.kind: unknown kind '{kind}'", fix=f"Choose one of: {', '.join(KINDS)}")
+        if kind not in (*KINDS, PRETRAINED):
+            known = ", ".join((*KINDS, PRETRAINED))
+            raise ConfigError(f"tokenizer.kind: unknown kind '{kind}'", fix=f"Choose one of: {known}")
+        if kind == PRETRAINED and not path:
+            raise ConfigError("tokenizer=pretrained is the tokenizer of weights=", "tokenizer", "Add weights=")
         smallest = len(SPECIALS) + (BYTES if kind in ("byte", "bpe") else 1)
         if vocab_size < smallest:
             raise ConfigError(f"tokenizer.vocab_size: at least {smallest} expected for {kind}, got {vocab_size}")
         self.kind, self.vocab_size = kind, vocab_size
         self.min_frequency, self.lowercase = min_frequency, lowercase
-        self.path = Path(path) if path else None
+        self.path = tokenizer_file(str(path)) if kind == PRETRAINED else Path(path) if path else None
         self._pipeline: Pipeline | None = None
         if self.path:
             self.load(self.path)
@@ -111,21 +133,43 @@ class Tokenizer:
     def __len__(self) -> int:
         return self._ready().get_vocab_size()
 
+    @property
+    def never(self) -> tuple[int, ...]:
+        """The ids that stand for no text, but frame it or fill gaps; what ends a text is not among them."""
+        found = {self.pad_id, self.unk_id, self.cls_id, self.mask_id} - {self.sep_id, None}
+        return tuple(sorted(found))  # type: ignore[type-var]
+
     def _ready(self) -> Pipeline:
         if self._pipeline is None:
             raise RuntimeError("the tokenizer was neither trained nor loaded")
         return self._pipeline
 
     def _adopt(self, pipeline: Pipeline, where: str) -> None:
-        found = tuple(pipeline.id_to_token(i) for i in range(len(SPECIALS)))
-        if found != SPECIALS:
-            raise DataError(f"ids 0 to 4 must be {', '.join(SPECIALS)}, found {found}", where, "Train a new tokenizer")
+        for names in PUBLISHED:
+            ids = {role: pipeline.token_to_id(name) for role, name in names.items()}
+            if None not in ids.values():
+                break
+        else:
+            known = ", or ".join(" ".join(dict.fromkeys(names.values())) for names in PUBLISHED)
+            raise DataError(f"the special entries {known} are not there", where, "Train a new tokenizer")
+        self.pad_id, self.unk_id, self.cls_id, self.sep_id = (ids[role] for role in ("pad", "unk", "cls", "sep"))
+        self.mask_id = ids.get("mask")
+        self.frame = frame_of(pipeline) or Frame((self.cls_id,), (self.sep_id,), ())
         if isinstance(pipeline.model, models.Unigram):
             pipeline = settled(pipeline)
         pipeline.encode_special_tokens = True  # a "[MASK]" that a user typed is text, never the special id
         pipeline.no_padding()
         pipeline.no_truncation()
         self._pipeline = pipeline
+
+
+def frame_of(pipeline: Pipeline) -> Frame | None:
+    """The special ids that a tokenizer.json itself puts around texts; None if it puts none."""
+    alone, pair = pipeline.encode("").ids, pipeline.encode("", "").ids
+    if not alone:
+        return None
+    begin, end = alone[:1], alone[1:]
+    return Frame(tuple(begin), tuple(pair[len(begin) : len(pair) - len(end)]), tuple(end))
 
 
 def settled(pipeline: Pipeline) -> Pipeline:
@@ -192,3 +236,4 @@ def _unigram(spec: Tokenizer):
 
 
 KINDS = {"char": _char, "byte": _byte, "word": _word, "bpe": _bpe, "wordpiece": _wordpiece, "unigram": _unigram}
+PRETRAINED = "pretrained"

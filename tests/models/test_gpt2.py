@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lmlab.models.gpt2 import GPT2, from_published
+from lmlab.models.gpt2 import GPT2
 
 SHAPE = {"d_model": 32, "n_heads": 4, "n_layers": 2, "max_length": 16, "dropout": 0.0, "attention_dropout": 0.0}
 
@@ -20,7 +20,9 @@ def test_logits_and_gradients_are_those_of_transformers(network):
         vocab_size=50, n_positions=16, n_embd=32, n_layer=2, n_head=4, resid_pdrop=0, embd_pdrop=0, attn_pdrop=0
     )
     theirs = transformers.GPT2LMHeadModel(config).eval()
-    network.load_state_dict(from_published(theirs.transformer.state_dict()))
+    ours, left, missing = network.published.to_ours(theirs.state_dict(), network.state_dict())
+    network.load_state_dict(ours)
+    assert (left, missing) == (["lm_head.weight"], [])
     tokens = torch.randint(50, (3, 12))
     expected = theirs(tokens, labels=tokens)
     logits = network.logits(network.decode(tokens))

@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import WandbLogger
 
-from lmlab.generate import continuations, device_of
+from lmlab.generate import continuations, device_of, ids
 from lmlab.nn.network import Network
 from lmlab.ranges import NonNegativeFloat, PositiveInt, Seed
 from lmlab.tasks.causal_lm import CausalLM
@@ -54,13 +54,13 @@ class Samples(Callback):
         """Each prompt and what follows it."""
         tokenizer = trainer.datamodule.tokenizer  # type: ignore[attr-defined]
         network = cast(Network, module.network)
-        framed = [[tokenizer.sep_id, *ids] for ids in tokenizer.encode(self.prompts)]
+        framed = [[tokenizer.sep_id, *text] for text in tokenizer.encode(self.prompts)]
         written = continuations(
             network,
             framed,
-            vocabulary=len(tokenizer),
+            **ids(tokenizer),
             max_new_tokens=self.max_new_tokens,
             temperature=self.temperature,
             generator=torch.Generator(device_of(network)).manual_seed(self.seed),
         )
-        return [tokenizer.decode([*prompt, *ids]) for prompt, ids in zip(framed, written, strict=True)]
+        return [tokenizer.decode([*prompt, *text]) for prompt, text in zip(framed, written, strict=True)]

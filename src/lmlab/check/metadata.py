@@ -11,6 +11,7 @@ METADATA: dict[str, dict[str, str]] = {  # place -> key -> its annotation; "": o
         **dict.fromkeys(("needs", "architecture", "batches", "label_column", "monitor", "mode", "answers"), ""),
         "token_dropout": "Fraction",
         "ngram_orders": "Sequence[PositiveInt]",
+        "masked_head": "bool",
     },
     "model": {
         "architectures": "",
@@ -19,6 +20,7 @@ METADATA: dict[str, dict[str, str]] = {  # place -> key -> its annotation; "": o
         "head": "",
         "orders": "",
         "exports": "",
+        "published_vocab": "PositiveInt",
     },
     "optimizer": {"prior_std": "PositiveFloat | None"},
     "trainer": {"compile": "bool", "launcher": "Literal['torchrun', 'slurm'] | None"},

@@ -49,6 +49,7 @@ def composed(
     config = plain(cfg, origin)
     sweep_keys(config.get("sweep") or {}, origin)
     walk(config, (), origin)
+    refuse_other_tokenizer(config)
     refuse_decayed_prior(config.get("optimizer") or {}, origin)
     refuse_pair(config)
     refuse_stage(config)
@@ -98,6 +99,14 @@ def refuse_stage_without_run(stage: str, folder: str | None) -> None:
     if stage in FIRST_STAGES and folder:
         fix = f"Say what to do with the run, e.g. stage=test run={folder}"
         raise ConfigError(f"stage={stage} begins a new run and takes none", "command line", fix)
+
+
+def refuse_other_tokenizer(config: Mapping[str, Any]) -> None:
+    """Weights know the ids of one tokenizer, their own; one that is trained anew would give them other words."""
+    tokenizer = config.get("tokenizer") or {}
+    if config.get("weights") and tokenizer.get("kind") != "pretrained" and not tokenizer.get("path"):
+        what = f"weights={config['weights']} were trained with another tokenizer than a new {tokenizer.get('kind')} one"
+        raise ConfigError(what, "tokenizer", "Add tokenizer=pretrained, which is theirs, or tokenizer.path=")
 
 
 def refuse_decayed_prior(optimizer: Mapping[str, Any], origin: Origin) -> None:

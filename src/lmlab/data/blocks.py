@@ -32,7 +32,10 @@ class Blocks(Dataset[Batch]):
         stride: PositiveInt | None = None,
         separate_documents: bool = False,
         size: dict[str, int],
+        pad: int = Tokenizer.pad_id,
+        separator: int = Tokenizer.sep_id,
     ) -> None:
+        self.pad, self.separator = pad, separator
         self.separate_documents = separate_documents
         self.text, self.max_length, self.stride = texts, max_length, stride or max_length
         if self.stride > max_length:
@@ -70,7 +73,7 @@ class Blocks(Dataset[Batch]):
         scored = torch.from_numpy((target != NONE).sum(1).astype(np.float64))
         batch = Batch(
             rows=torch.from_numpy(index),
-            tokens=torch.from_numpy(np.where(inside, stream[:, :-1], Tokenizer.pad_id)),
+            tokens=torch.from_numpy(np.where(inside, stream[:, :-1], self.pad)),
             mask=torch.from_numpy(inside),
             target=torch.from_numpy(target),
             bytes=scored * self.share["bytes"],
@@ -89,7 +92,7 @@ class Blocks(Dataset[Batch]):
         text = np.searchsorted(self.begins, positions, side="right") - 1
         inside = positions - self.begins[text] - self.separated[text]  # -1 at a [SEP]
         is_token = (inside >= 0) & (inside < self.text.lengths[text])
-        tokens = np.full(positions.shape, Tokenizer.sep_id, np.int64)
+        tokens = np.full(positions.shape, self.separator, np.int64)
         tokens[is_token] = self.text.values[(self.text.offsets[text] + inside)[is_token]]
         return tokens
 

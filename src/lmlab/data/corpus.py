@@ -222,9 +222,15 @@ class Corpus(LightningDataModule):
                 stride=stride,
                 separate_documents=self.separate_documents,
                 size=size,
+                pad=self.tokenizer.pad_id,
+                separator=self.tokenizer.sep_id,
             )
         labels = self.stored.labels(split)
-        return TokenizedRows(sides, labels, max_length=self.max_length, truncation=self.truncation)
+        return self._rows_of(sides, labels)
+
+    def _rows_of(self, sides: Sequence[Ragged], labels: np.ndarray | None = None) -> TokenizedRows:
+        framed = {"pad": self.tokenizer.pad_id, "frame": self.tokenizer.frame}
+        return TokenizedRows(sides, labels, max_length=self.max_length, truncation=self.truncation, **framed)
 
     # what others ask of it
 
@@ -252,7 +258,7 @@ class Corpus(LightningDataModule):
             raise DataError("this model takes pairs of texts" if pairs is None else "this model takes single texts")
         given = [texts] if pairs is None else [texts, pairs]
         sides = [tokenized(map(self.clean, side), self.tokenizer) for side in given]
-        return TokenizedRows(sides, max_length=self.max_length, truncation=self.truncation)[list(range(len(texts)))]
+        return self._rows_of(sides)[list(range(len(texts)))]
 
     @property
     def n_targets(self) -> int:

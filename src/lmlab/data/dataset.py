@@ -9,14 +9,14 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from lmlab.data.ragged import Ragged, ranges
-from lmlab.tokenizer import Tokenizer
+from lmlab.tokenizer import Frame, Tokenizer
 
 
 class Batch(TypedDict):
     """What a corpus hands to a task: B texts, padded to the longest of them, T ids."""
 
     rows: Tensor  # (B,) int64, the number of each text in its split
-    tokens: Tensor  # (B, T) int64: [CLS] text, or [CLS] text [SEP] pair, then [PAD]; of blocks [SEP] text [SEP] text
+    tokens: Tensor  # (B, T) int64: [CLS] text, or [CLS] text [SEP] pair, in the tokenizer's frame; of blocks [SEP] text
     mask: Tensor  # (B, T) bool, True where there is a real token
     label: NotRequired[Tensor]  # (B,) int64, the class; absent for texts to be predicted
     segments: NotRequired[Tensor]  # (B, T) int64, 1 where the second text of a pair stands; absent without pairs
@@ -37,21 +37,25 @@ class TokenizedRows(Dataset[Batch]):
         *,
         max_length: int,
         truncation: str,
+        pad: int = Tokenizer.pad_id,
+        frame: Frame = Tokenizer.frame,
     ) -> None:
+        self.pad, self.begin, self.between, self.end = pad, *(np.array(part, np.int64) for part in frame)
         self.text, self.pair = sides[0], sides[1] if len(sides) > 1 else None
         self.labels, self.truncation = labels, truncation
         full = self.text.lengths
         if self.pair is None:
-            self.kept = np.minimum(full, max_length - 1)  # beside [CLS]
+            room = max_length - len(self.begin) - len(self.end)
+            self.kept = np.minimum(full, room)
             self.pair_kept = np.zeros_like(full)
             self.truncated = full > self.kept
-            self.lengths = self.kept + 1
+            self.lengths = self.kept + max_length - room
         else:
-            room = max_length - 2  # beside [CLS] and [SEP]
+            room = max_length - len(self.begin) - len(self.between) - len(self.end)
             self.pair_kept = np.minimum(self.pair.lengths, np.maximum(room // 2, room - full))  # the longer one is cut
             self.kept = np.minimum(full, room - self.pair_kept)
             self.truncated = (full > self.kept) | (self.pair.lengths > self.pair_kept)
-            self.lengths = self.kept + self.pair_kept + 2
+            self.lengths = self.kept + self.pair_kept + max_length - room
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -73,9 +77,10 @@ class TokenizedRows(Dataset[Batch]):
         lengths = self.lengths[index]
         shape = (len(index), int(lengths.max()))
         begins = np.arange(len(index)) * shape[1]  # of each row in the flat batch
-        flat = np.full(shape[0] * shape[1], Tokenizer.pad_id, np.int64)
-        flat[begins] = Tokenizer.cls_id
-        self._copy(flat, begins + 1, self.text, index, self.kept[index])
+        flat = np.full(shape[0] * shape[1], self.pad, np.int64)
+        put(flat, begins, self.begin)
+        put(flat, begins + lengths - len(self.end), self.end)
+        self._copy(flat, begins + len(self.begin), self.text, index, self.kept[index])
         positions = np.arange(shape[1])
         batch = Batch(
             rows=torch.from_numpy(index),
@@ -83,10 +88,11 @@ class TokenizedRows(Dataset[Batch]):
             mask=torch.from_numpy(positions < lengths[:, None]),
         )
         if self.pair is not None:
-            second = 1 + self.kept[index]  # where [SEP] stands
-            flat[begins + second] = Tokenizer.sep_id
-            self._copy(flat, begins + second + 1, self.pair, index, self.pair_kept[index])
-            segments = (positions > second[:, None]) & (positions < lengths[:, None])
+            between = len(self.begin) + self.kept[index]
+            put(flat, begins + between, self.between)
+            second = between + len(self.between)
+            self._copy(flat, begins + second, self.pair, index, self.pair_kept[index])
+            segments = (positions >= second[:, None]) & (positions < lengths[:, None])
             batch["segments"] = torch.from_numpy(segments.astype(np.int64))
         if self.labels is not None:
             batch["label"] = torch.from_numpy(self.labels[index])
@@ -101,3 +107,8 @@ class TokenizedRows(Dataset[Batch]):
         flat[ranges(to, head)] = source.values[ranges(first, head)]
         if self.truncation != "head":
             flat[ranges(to + head, kept - head)] = source.values[ranges(last - (kept - head), kept - head)]
+
+
+def put(flat: np.ndarray, at: np.ndarray, ids: np.ndarray) -> None:
+    """Write the same few ids at many places."""
+    flat[at[:, None] + np.arange(len(ids))] = ids

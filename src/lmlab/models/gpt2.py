@@ -1,8 +1,7 @@
 """GPT-2 (Radford et al., 2019): a Transformer decoder that reads what it has written."""
 
 import math
-import re
-from collections.abc import Mapping
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -15,8 +14,29 @@ from lmlab.nn.linear import linear
 from lmlab.nn.network import Network
 from lmlab.nn.noise import Dropout
 from lmlab.nn.positions import LearnedPositions
+from lmlab.nn.renaming import Renaming
 from lmlab.nn.transformer import TransformerStack
 from lmlab.ranges import Fraction, PositiveInt
+
+LAYER = "decoder.layers.*"
+PUBLISHED = Renaming(
+    {
+        "embedding.table": "wte",
+        "positions": "wpe",
+        "decoder.norm": "ln_f",
+        f"{LAYER}.norm_attention": "h.*.ln_1",
+        f"{LAYER}.norm_feed_forward": "h.*.ln_2",
+        f"{LAYER}.attention.qkv": "h.*.attn.c_attn",
+        f"{LAYER}.attention.output": "h.*.attn.c_proj",
+        f"{LAYER}.feed_forward.0": "h.*.mlp.c_fc",
+        f"{LAYER}.feed_forward.2": "h.*.mlp.c_proj",
+    },
+    prefix="transformer",
+    heads=("lm_head.", "score."),
+    transposed=[
+        f"{LAYER}.{part}" for part in ("attention.qkv", "attention.output", "feed_forward.0", "feed_forward.2")
+    ],
+)
 
 
 class GPT2(Network):
@@ -26,6 +46,7 @@ class GPT2(Network):
     """
 
     rewinds = True
+    published = PUBLISHED
 
     def __init__(
         self,
@@ -67,7 +88,9 @@ class GPT2(Network):
             elif name.endswith("bias"):
                 nn.init.zeros_(parameter)
 
-    def encode(self, tokens: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B T D"]:
+    def encode(
+        self, tokens: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"], segments: Int[Tensor, "B T"] | None = None
+    ) -> Float[Tensor, "B T D"]:
         return self.decode(tokens)  # padding stands to the right: no real token looks at it
 
     def decode(
@@ -91,27 +114,14 @@ class GPT2(Network):
         last = (mask.sum(1) - 1).clamp(min=0)
         return states[torch.arange(len(states), device=states.device), last]
 
-
-RENAMED = {  # their names -> ours
-    "wte.": "embedding.table.",
-    "wpe.": "positions.",
-    "ln_f.": "decoder.norm.",
-    "h.": "decoder.layers.",
-    "ln_1.": "norm_attention.",
-    "ln_2.": "norm_feed_forward.",
-    "attn.c_attn.": "attention.qkv.",
-    "attn.c_proj.": "attention.output.",
-    "mlp.c_fc.": "feed_forward.0.",
-    "mlp.c_proj.": "feed_forward.2.",
-}
-
-
-def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights under the names of OpenAI's release, which stores its linear maps transposed, under ours."""
-    renamed = {}
-    for name, tensor in state.items():
-        linear_map = tensor.ndim == 2 and name.startswith("h.")
-        for theirs, ours in RENAMED.items():
-            name = re.sub(rf"(^|(?<=\.)){re.escape(theirs)}", ours, name)
-        renamed[name] = tensor.T.contiguous() if linear_map else tensor
-    return renamed
+    def config(self) -> dict[str, Any]:
+        """The config.json by which transformers builds the same network."""
+        return {
+            "model_type": "gpt2",
+            "vocab_size": self.embedding.table.num_embeddings,
+            "n_embd": self.embedding.table.embedding_dim,
+            "n_layer": len(self.decoder.layers),
+            "n_head": self.decoder.layers[0].attention.n_heads,
+            "n_positions": len(self.positions.weight),
+            "activation_function": "gelu_new",
+        }

@@ -103,7 +103,9 @@ class Ngram(Network):
             return add_k(counts, predicted, k=self.k)
         return maximum_likelihood(counts)
 
-    def encode(self, tokens: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B T C"]:
+    def encode(
+        self, tokens: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"], segments: Int[Tensor, "B T"] | None = None
+    ) -> Float[Tensor, "B T C"]:
         states = contexts(tokens, self.order, begin=BEGIN, end=END)[:, :-1]  # of the tokens after the first
         scores = torch.stack([table.log_prob(states, tokens[:, 1:]) for table in self.tables], dim=-1)  # type: ignore[operator]
         said = scores.isfinite().any(-1)  # what no class says, as maximum likelihood has it, tells none apart

@@ -70,7 +70,9 @@ class Recurrent(Network):
         self.attention = AttentionPooling(d_model) if encoder and pooling == "attention" else None
         self.output = None if encoder else output_layer(self.embedding, d_model, tie_weights)
 
-    def encode(self, tokens: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B T D"]:
+    def encode(
+        self, tokens: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"], segments: Int[Tensor, "B T"] | None = None
+    ) -> Float[Tensor, "B T D"]:
         if self.output is not None:
             return super().encode(tokens, mask)
         lengths = mask.sum(1).clamp(min=1).cpu() if self.bidirectional else None  # one way, padding comes after all

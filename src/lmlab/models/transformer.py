@@ -21,7 +21,12 @@ from lmlab.tasks.task import Task
 
 
 class Transformer(Network):
-    """Embeddings, positions, a stack of layers for each side the task asks for, and tied output weights."""
+    """Embeddings, positions, a stack of layers for each side the task asks for, and tied output weights.
+
+    An encoder scores the vocabulary with `masked_head` alone.
+    """
+
+    may_begin_anew = ("output.", "ngrams.")
 
     def __init__(
         self,
@@ -44,6 +49,7 @@ class Transformer(Network):
         ngram_rows: PositiveInt = 100_000,
         ngram_dropout: Fraction = 0.5,
         tie_weights: bool = True,
+        masked_head: bool = False,
     ) -> None:
         super().__init__()
         if d_model % n_heads:
@@ -82,13 +88,15 @@ class Transformer(Network):
         self.encoder = stack() if architecture != "decoder" else None
         self.decoder = stack(causal=True, cross=architecture != "decoder") if architecture != "encoder" else None
         self.output = None
-        if architecture != "encoder":
+        if architecture != "encoder" or masked_head:
             self.output = Linear(d_model, vocab_size, bias=False)
             if tie_weights:
                 self.output.weight = self.embedding.weight
         self.apply(initialize)
 
-    def encode(self, tokens: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B T D"]:
+    def encode(
+        self, tokens: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"], segments: Int[Tensor, "B T"] | None = None
+    ) -> Float[Tensor, "B T D"]:
         if self.encoder is None:
             return super().encode(tokens, mask)
         return self.encoder(self.embed(tokens), key_mask(mask))

@@ -9,20 +9,27 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from lmlab.nn.renaming import Renaming
+
 
 class Network(nn.Module):
     """The mathematics of a model family: tokens in, states out. A family implements what it can."""
 
     context: int | None = None  # the most tokens that `decode` can read; None if any number
     rewinds: bool = False  # whether a cache can forget the last tokens, by its "length" alone
+    published: Renaming | None = None  # what published weights call the family's parts
+    may_begin_anew: tuple[str, ...] = ()  # the parts that weights may lack, as the beginnings of their names
 
     @property
     def n_parameters(self) -> int:
         """How many numbers are learned from text."""
         return sum(parameter.numel() for parameter in self.parameters())
 
-    def encode(self, tokens: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B T D"]:
-        """States that see the whole text; `mask` is True on real tokens."""
+    def encode(
+        self, tokens: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"], segments: Int[Tensor, "B T"] | None = None
+    ) -> Float[Tensor, "B T D"]:
+        """States that see the whole text; `mask` is True on real tokens, `segments` tells the texts of a pair apart for
+        families that do not go by what stands between them."""
         raise NotImplementedError(f"{type(self).__name__} has no encoder: it cannot read a text from both sides.")
 
     def decode(

@@ -34,7 +34,7 @@ class SwiGLU(nn.Module):
         return self.output(nn.functional.silu(gate) * value)
 
 
-NORMS: dict[str, Callable[[int], nn.Module]] = {"layer": nn.LayerNorm, "rms": nn.RMSNorm}
+NORMS: dict[str, Callable[..., nn.Module]] = {"layer": nn.LayerNorm, "rms": nn.RMSNorm}
 FEED_FORWARDS: dict[str, Callable[[int, int], nn.Module]] = {
     "gelu": FeedForward,
     "gelu_tanh": partial(FeedForward, approximate="tanh"),
@@ -43,7 +43,10 @@ FEED_FORWARDS: dict[str, Callable[[int, int], nn.Module]] = {
 
 
 class TransformerLayer(nn.Module):
-    """Self-attention, attention to a memory if asked, feed-forward: each on normed states, added to them."""
+    """Self-attention, attention to a memory if asked, feed-forward: each on normed states, added to them.
+
+    With `post_norm`, as first published, each is on the states themselves, and the sum is normed.
+    """
 
     def __init__(
         self,
@@ -56,18 +59,21 @@ class TransformerLayer(nn.Module):
         n_kv_heads: int | None,
         rotary: RotaryPositions | None,
         norm: str,
+        norm_eps: float,
+        post_norm: bool,
         activation: str,
         cross: bool,
     ) -> None:
         super().__init__()
-        self.norm_attention = NORMS[norm](d_model)
+        self.post_norm = post_norm
+        self.norm_attention = NORMS[norm](d_model, eps=norm_eps)
         self.attention = SelfAttention(
             d_model, n_heads, n_kv_heads=n_kv_heads, dropout=attention_dropout, rotary=rotary
         )
         if cross:
-            self.norm_cross = NORMS[norm](d_model)
+            self.norm_cross = NORMS[norm](d_model, eps=norm_eps)
             self.cross = CrossAttention(d_model, n_heads, dropout=attention_dropout)
-        self.norm_feed_forward = NORMS[norm](d_model)
+        self.norm_feed_forward = NORMS[norm](d_model, eps=norm_eps)
         self.feed_forward = FEED_FORWARDS[activation](d_model, d_ff)
         self.dropout = Dropout(dropout)
 
@@ -81,6 +87,11 @@ class TransformerLayer(nn.Module):
         memory_mask: Bool[Tensor, "B 1 1 S"] | None = None,
         cache: dict[str, Tensor] | None = None,
     ) -> Float[Tensor, "B T D"]:
+        if self.post_norm:
+            x = self.norm_attention(x + self.dropout(self.attention(x, mask, causal, cache)))
+            if memory is not None:
+                x = self.norm_cross(x + self.dropout(self.cross(x, memory, memory_mask)))
+            return self.norm_feed_forward(x + self.dropout(self.feed_forward(x)))
         x = x + self.dropout(self.attention(self.norm_attention(x), mask, causal, cache))
         if memory is not None:
             x = x + self.dropout(self.cross(self.norm_cross(x), memory, memory_mask))
@@ -88,7 +99,7 @@ class TransformerLayer(nn.Module):
 
 
 class TransformerStack(nn.Module):
-    """n layers and a last norm: pre-norm, which trains without warm-up tricks (Xiong et al., 2020)."""
+    """n layers and, but for post-norm, a last norm: pre-norm trains without warm-up tricks (Xiong et al., 2020)."""
 
     def __init__(
         self,
@@ -102,6 +113,8 @@ class TransformerStack(nn.Module):
         n_kv_heads: int | None = None,
         rotary: RotaryPositions | None = None,
         norm: str = "layer",
+        norm_eps: float = 1e-5,
+        post_norm: bool = False,
         activation: str = "gelu",
         causal: bool = False,
         cross: bool = False,
@@ -118,12 +131,14 @@ class TransformerStack(nn.Module):
                 n_kv_heads=n_kv_heads,
                 rotary=rotary,
                 norm=norm,
+                norm_eps=norm_eps,
+                post_norm=post_norm,
                 activation=activation,
                 cross=cross,
             )
             for _ in range(n_layers)
         )
-        self.norm = NORMS[norm](d_model)
+        self.norm = nn.Identity() if post_norm else NORMS[norm](d_model, eps=norm_eps)
 
     def forward(
         self,

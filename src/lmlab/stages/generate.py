@@ -79,7 +79,7 @@ def pieces(
     ids = tokenizer.encode([corpus.clean(text) for text in prompts])
     streams = [TextStream(tokenizer, row, stop) for row in ids for _ in range(n)]
     framed = [[tokenizer.sep_id, *row] for row in ids]  # as training texts are
-    for step in generation.generate(network, framed, vocabulary=len(tokenizer), n=n, **options):
+    for step in generation.generate(network, framed, n=n, **generation.ids(tokenizer), **options):
         yield ["" if token is None else text.push(token) for text, token in zip(streams, step, strict=True)]
         if all(text.ended for text in streams):
             break

@@ -42,7 +42,7 @@ class Classification(Task):
 
     def forward(self, network: Network, batch: Mapping[str, Tensor]) -> Tensor:
         """Logits (B, n_classes)."""
-        states = network.encode(batch["tokens"], batch["mask"])  # (B, T, D)
+        states = network.encode(batch["tokens"], batch["mask"], batch.get("segments"))  # (B, T, D)
         return self.head(network.pool(states, batch["mask"]))
 
     def loss(self, network: Network, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:

@@ -6,10 +6,14 @@ from typing import Any
 from torch import Tensor, nn
 
 from lmlab.nn.network import Network
+from lmlab.tokenizer import Tokenizer
 
 
 class Task(nn.Module):
     """One kind of supervision: how a network's states answer it, what a wrong answer costs, how it is scored."""
+
+    tokenizer: Tokenizer  # the corpus's, which is ready once that is
+    share = 1.0  # of a corpus's targets that a pass over it asks for
 
     def loss(self, network: Network, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """(sum of the loss over the batch's targets, number of targets): sums add up over ranks and micro-batches."""

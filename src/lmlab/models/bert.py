@@ -1,0 +1,159 @@
+"""BERT (Devlin et al., 2019) and RoBERTa (Liu et al., 2019): a post-norm Transformer encoder that reads both ways."""
+
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from lmlab.errors import ConfigError
+from lmlab.nn.attention import key_mask
+from lmlab.nn.embeddings import TokenEmbedding
+from lmlab.nn.linear import Linear, linear
+from lmlab.nn.network import Network
+from lmlab.nn.noise import Dropout
+from lmlab.nn.positions import LearnedPositions
+from lmlab.nn.renaming import Renaming
+from lmlab.nn.transformer import TransformerStack
+from lmlab.ranges import Fraction, NonNegativeInt, PositiveFloat, PositiveInt
+
+LAYER = "encoder.layers.*"
+BODY = {
+    "embedding.table": "embeddings.word_embeddings",
+    "positions": "embeddings.position_embeddings",
+    "segments": "embeddings.token_type_embeddings",
+    "norm": "embeddings.LayerNorm",
+    f"{LAYER}.attention.qkv": tuple(f"encoder.layer.*.attention.self.{part}" for part in ("query", "key", "value")),
+    f"{LAYER}.attention.output": "encoder.layer.*.attention.output.dense",
+    f"{LAYER}.norm_attention": "encoder.layer.*.attention.output.LayerNorm",
+    f"{LAYER}.feed_forward.0": "encoder.layer.*.intermediate.dense",
+    f"{LAYER}.feed_forward.2": "encoder.layer.*.output.dense",
+    f"{LAYER}.norm_feed_forward": "encoder.layer.*.output.LayerNorm",
+    "pooler": "pooler.dense",
+}
+BERT = Renaming(
+    BODY
+    | {
+        "output.dense": "cls.predictions.transform.dense",
+        "output.norm": "cls.predictions.transform.LayerNorm",
+        "output": "cls.predictions",
+    },
+    prefix="bert",
+    heads=("pooler.", "cls.", "classifier.", "qa_outputs."),
+)
+ROBERTA = Renaming(
+    BODY | {"output.dense": "lm_head.dense", "output.norm": "lm_head.layer_norm", "output": "lm_head"},
+    prefix="roberta",
+    heads=("pooler.", "lm_head.", "classifier.", "qa_outputs."),
+)
+
+
+class Bert(Network):
+    """Learned positions and segments, normed after each sum, and a vector of the text at its first token.
+
+    RoBERTa differs by `first_position` 2 and one segment. With `masked_head` it scores the vocabulary at each token.
+    """
+
+    may_begin_anew = ("pooler.", "output.")
+
+    def __init__(
+        self,
+        vocab_size: PositiveInt,
+        d_model: PositiveInt = 768,
+        *,
+        n_heads: PositiveInt = 12,
+        n_layers: PositiveInt = 12,
+        d_ff: PositiveInt = 3072,
+        max_positions: PositiveInt = 512,
+        first_position: NonNegativeInt = 0,
+        n_segments: PositiveInt = 2,
+        norm_eps: PositiveFloat = 1e-12,
+        dropout: Fraction = 0.1,
+        attention_dropout: Fraction = 0.0,
+        pooling: Literal["pooler", "first", "mean"] = "pooler",
+        masked_head: bool = False,
+        max_length: PositiveInt | None = None,
+    ) -> None:
+        super().__init__()
+        if d_model % n_heads:
+            raise ConfigError(f"d_model {d_model} is not divisible by n_heads {n_heads}", "model.network")
+        self.context = max_positions - first_position
+        if max_length and max_length > self.context:
+            raise ConfigError(
+                f"texts of {max_length} tokens, and positions for {self.context}",
+                "data.max_length",
+                f"Set it to {self.context} or less, or model.network.max_positions={max_length + first_position}",
+            )
+        self.published = ROBERTA if first_position else BERT
+        self.first_position, self.pooling, self.norm_eps = first_position, pooling, norm_eps
+        self.embedding = TokenEmbedding(vocab_size, d_model)
+        self.positions = LearnedPositions(max_positions, d_model)
+        self.segments = nn.Embedding(n_segments, d_model)
+        self.norm = nn.LayerNorm(d_model, eps=norm_eps)
+        self.dropout = Dropout(dropout)
+        self.encoder = TransformerStack(
+            n_layers,
+            d_model,
+            n_heads,
+            d_ff=d_ff,
+            dropout=dropout,
+            attention_dropout=attention_dropout,
+            norm_eps=norm_eps,
+            post_norm=True,
+        )
+        self.pooler = Linear(d_model, d_model) if pooling == "pooler" and not masked_head else None
+        self.output = MaskedHead(vocab_size, d_model, norm_eps) if masked_head else None
+        self.apply(initialize)
+
+    def encode(
+        self, tokens: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"], segments: Int[Tensor, "B T"] | None = None
+    ) -> Float[Tensor, "B T D"]:
+        several = segments is not None and self.segments.num_embeddings > 1
+        x = self.embedding(tokens) + (self.segments(segments) if several else self.segments.weight[0])
+        return self.encoder(self.dropout(self.norm(self.positions(x, self.first_position))), key_mask(mask))
+
+    def logits(self, states: Float[Tensor, "B T D"]) -> Float[Tensor, "B T V"]:
+        return super().logits(states) if self.output is None else self.output(states, self.embedding.weight)
+
+    def pool(self, states: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B D"]:
+        if self.pooling == "mean":
+            return super().pool(states, mask)
+        return states[:, 0] if self.pooler is None else self.pooler(states[:, 0]).tanh()
+
+    def config(self) -> dict[str, Any]:
+        """The config.json by which transformers builds the same network."""
+        first = self.encoder.layers[0]
+        kind = "roberta" if self.published is ROBERTA else "bert"
+        return {
+            "model_type": kind,
+            "vocab_size": self.embedding.table.num_embeddings,
+            "hidden_size": self.embedding.table.embedding_dim,
+            "num_hidden_layers": len(self.encoder.layers),
+            "num_attention_heads": first.attention.n_heads,
+            "intermediate_size": first.feed_forward[0].out_features,
+            "max_position_embeddings": len(self.positions.weight),
+            "type_vocab_size": self.segments.num_embeddings,
+            "layer_norm_eps": self.norm_eps,
+            "hidden_act": "gelu",
+        }
+
+
+class MaskedHead(nn.Module):
+    """A last map and norm, then the embedding as output weights (Devlin et al., 2019, as released)."""
+
+    def __init__(self, vocab_size: int, d_model: int, norm_eps: float) -> None:
+        super().__init__()
+        self.dense = Linear(d_model, d_model)
+        self.norm = nn.LayerNorm(d_model, eps=norm_eps)
+        self.bias = nn.Parameter(torch.zeros(vocab_size))
+
+    def forward(self, x: Float[Tensor, "*B D"], embedding: Float[Tensor, "V D"]) -> Float[Tensor, "*B V"]:
+        return linear(self.norm(nn.functional.gelu(self.dense(x))), embedding, self.bias)
+
+
+def initialize(module: nn.Module) -> None:
+    """Normal weights of deviation 0.02 and zero biases."""
+    if isinstance(module, (nn.Linear, nn.Embedding)):
+        nn.init.normal_(module.weight, std=0.02)
+    if isinstance(module, nn.Linear) and module.bias is not None:
+        nn.init.zeros_(module.bias)

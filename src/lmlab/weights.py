@@ -1,0 +1,143 @@
+"""Weights that a training begins with: published ones, or those that another run has learned. All of them or none."""
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from lmlab import checkpointing, published
+from lmlab.errors import CheckpointError, InputMissing
+from lmlab.nn.network import Network
+
+log = logging.getLogger(__name__)
+
+PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle")
+
+
+class Report(NamedTuple):
+    """What became of weights, by the names of their tensors."""
+
+    taken: list[str]
+    left: list[str]  # that the network has no place for
+    new: list[str]  # that begin as they were initialised
+
+    def __str__(self) -> str:
+        told = [f"{len(self.taken)} tensors taken"]
+        told += [f"left: {summary(self.left)}"] if self.left else []
+        return "; ".join([*told, f"new: {summary(self.new)}"] if self.new else told)
+
+
+def load(network: Network, task: nn.Module, weights: str) -> Report:
+    """Put `weights` into a network, and into the task's head where they are of the same task; tell what became of each.
+
+    Every tensor of the network's body has to be there in its shape, and nothing of a body may be left over.
+    """
+    path = published.located(weights)
+    state, ours = read(path)
+    body = network.state_dict()
+    if ours:
+        found = {name.removeprefix("network."): x for name, x in state.items() if name.startswith("network.")}
+        head = {name.removeprefix("task."): x for name, x in state.items() if name.startswith("task.")}
+        missing, left = [name for name in body if name not in found], [name for name in found if name not in body]
+        surplus = [name for name in left if not name.startswith(network.may_begin_anew)]
+        taken = {name: tensor for name, tensor in found.items() if name in body}
+    else:
+        renaming, head = network.published, {}
+        if renaming is None:
+            raise CheckpointError(
+                f"{type(network).__name__} has no published weights", str(path), "Give weights= a run of the same model"
+            )
+        taken, left, missing = renaming.to_ours(state, body)
+        surplus = [name for name in left if not renaming.is_head(name)]
+    if "positions.weight" in taken:  # a model for shorter texts takes the first ones
+        taken["positions.weight"] = taken["positions.weight"][: len(body["positions.weight"])]
+    missing = [name for name in missing if not name.startswith(network.may_begin_anew)]
+    refuse_other_shapes(taken, body, path)
+    if missing or surplus:
+        what = [f"without {summary(missing)}"] * bool(missing) + [f"with {summary(surplus)} beside"] * bool(surplus)
+        raise CheckpointError(
+            f"these are not the weights of this {type(network).__name__}: {', '.join(what)}", str(path), advice(path)
+        )
+    network.load_state_dict(taken, strict=False)
+    heads = task.state_dict()
+    same = {name: tensor for name, tensor in head.items() if name in heads and heads[name].shape == tensor.shape}
+    same = same if same.keys() == {name for name, _ in task.named_parameters()} else {}
+    task.load_state_dict(same, strict=False)
+    report = Report(
+        [*taken, *same],
+        [*left, *(name for name in head if name not in same)],
+        [*(name for name in body if name not in taken), *(name for name in heads if name not in same)],
+    )
+    log.info("weights %s: %s", weights, report)
+    return report
+
+
+def read(path: Path) -> tuple[dict[str, Tensor], bool]:
+    """(the tensors of a file or folder, whether lmlab has written them)."""
+    if path.is_dir():
+        if (path / "checkpoints").is_dir():
+            return read(path / "checkpoints" / "best.ckpt")
+        if (index := path / published.INDEX).is_file():
+            files = {path / name for name in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()}
+        else:
+            files = {path / published.WEIGHTS}
+    else:
+        files = {path}
+    state: dict[str, Tensor] = {}
+    for file in sorted(files):
+        if file.suffix in PICKLES or (not file.is_file() and list(path.glob("*.bin"))):
+            raise CheckpointError(
+                "pickle files can run any code, and are not read", str(file), "Save the weights as .safetensors"
+            )
+        if file.suffix == ".ckpt":
+            return checkpointing.load(file)["state_dict"], True
+        if not file.is_file():
+            raise InputMissing(f"there is no {file.name}", str(path), published.FIX)
+        try:
+            state |= load_file(file)
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(f"not a whole safetensors file: {error}", str(file), "Copy it again") from error
+    return state, any(name.startswith("network.") for name in state)
+
+
+def refuse_other_shapes(taken: Mapping[str, Tensor], body: Mapping[str, Tensor], path: Path) -> None:
+    for name, tensor in taken.items():
+        if tensor.shape != body[name].shape:
+            then, now = ("x".join(map(str, some.shape)) for some in (tensor, body[name]))
+            raise CheckpointError(f"{name} is {then} in the weights and {now} here", str(path), advice(path))
+
+
+SIZES = {  # of a published config.json -> where they stand here
+    "vocab_size": "tokenizer.vocab_size",
+    "hidden_size": "model.network.d_model",
+    "n_embd": "model.network.d_model",
+    "num_hidden_layers": "model.network.n_layers",
+    "n_layer": "model.network.n_layers",
+    "num_attention_heads": "model.network.n_heads",
+    "n_head": "model.network.n_heads",
+    "intermediate_size": "model.network.d_ff",
+    "max_position_embeddings": "model.network.max_positions",
+    "n_positions": "model.network.max_positions",
+    "type_vocab_size": "model.network.n_segments",
+}
+
+
+def advice(path: Path) -> str:
+    """The overrides that make the model as large as the weights, where their config.json tells."""
+    config: dict[str, Any] = published.config_of(path if path.is_dir() else path.parent)
+    sizes = [f"{here}={config[there]}" for there, here in SIZES.items() if there in config]
+    if not sizes:
+        return "Choose the model and the sizes that they were trained with"
+    kind = config.get("model_type", "the same family")
+    return f"These are weights of {kind}: choose its model= with {' '.join(dict.fromkeys(sizes))}"
+
+
+def summary(names: list[str], most: int = 3) -> str:
+    """A few of many names."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
