@@ -9,7 +9,7 @@ from torch import Tensor
 from lmlab.ranges import NonNegativeFloat, PositiveFloat, PositiveInt, Probability
 from lmlab.tokenizer import Tokenizer
 
-NEVER = (Tokenizer.pad_id, Tokenizer.unk_id, Tokenizer.cls_id, Tokenizer.mask_id)  # `Tokenizer.never` of our own kinds
+NEVER = (Tokenizer.pad_id, Tokenizer.unk_id, Tokenizer.cls_id, 4)  # `Tokenizer.never` of our own kinds
 
 
 def with_tokens(

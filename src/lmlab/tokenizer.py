@@ -136,8 +136,8 @@ class Tokenizer:
     @property
     def never(self) -> tuple[int, ...]:
         """The ids that stand for no text, but frame it or fill gaps; what ends a text is not among them."""
-        found = {self.pad_id, self.unk_id, self.cls_id, self.mask_id} - {self.sep_id, None}
-        return tuple(sorted(found))  # type: ignore[type-var]
+        special = (self.pad_id, self.unk_id, self.cls_id, self.mask_id)
+        return tuple(id for id in special if id not in (self.sep_id, None))  # type: ignore[misc]
 
     def _ready(self) -> Pipeline:
         if self._pipeline is None:
@@ -146,8 +146,9 @@ class Tokenizer:
 
     def _adopt(self, pipeline: Pipeline, where: str) -> None:
         for names in PUBLISHED:
-            ids = {role: pipeline.token_to_id(name) for role, name in names.items()}
-            if None not in ids.values():
+            found = {role: pipeline.token_to_id(name) for role, name in names.items()}
+            ids = {role: id for role, id in found.items() if id is not None}
+            if ids.keys() == names.keys():
                 break
         else:
             known = ", or ".join(" ".join(dict.fromkeys(names.values())) for names in PUBLISHED)

@@ -122,12 +122,15 @@ def test_a_family_without_a_format_is_refused(place, here):
     run = f"run={RUN.format('first')}"
     code, _, said = here("stage=export", run, "stage.format=onnx")
     assert code == 2 and "Ngram cannot be written as onnx" in said and "arpa" in said
-    other = {"network": {"_target_": "lmlab.models.gpt2.GPT2"}}
-    with pytest.raises(ConfigError, match=r"GPT2 has no format .* fit this stage: ngram \(arpa\)"):
+    other = {"network": {"_target_": "lmlab.models.rnn.RNN"}}
+    with pytest.raises(ConfigError, match=r"RNN has no format .* fit this stage: .*ngram \(arpa\)"):
         refuse_export({"stage": {"_target_": "lmlab.stages.export.export"}, "model": other})
 
 
 @pytest.mark.parametrize("model", groups()["model"])
 def test_yaml_names_the_formats_that_the_module_has(model):
     module = hydra.utils.get_class(metadata("model", model, "_target_"))
-    assert bool(metadata("model", model, "exports")) == (module.exports is not LanguageModule.exports)
+    network = hydra.utils.get_class(metadata("model", model, "network")["_target_"])
+    formats = ["arpa"] * (module.exports is not LanguageModule.exports)
+    formats += ["huggingface"] * (hasattr(network, "config"))
+    assert (metadata("model", model, "exports") or []) == formats

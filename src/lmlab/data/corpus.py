@@ -229,8 +229,14 @@ class Corpus(LightningDataModule):
         return self._rows_of(sides, labels)
 
     def _rows_of(self, sides: Sequence[Ragged], labels: np.ndarray | None = None) -> TokenizedRows:
-        framed = {"pad": self.tokenizer.pad_id, "frame": self.tokenizer.frame}
-        return TokenizedRows(sides, labels, max_length=self.max_length, truncation=self.truncation, **framed)
+        return TokenizedRows(
+            sides,
+            labels,
+            max_length=self.max_length,
+            truncation=self.truncation,
+            pad=self.tokenizer.pad_id,
+            frame=self.tokenizer.frame,
+        )
 
     # what others ask of it
 

@@ -18,7 +18,7 @@ from lmlab.nn.transformer import TransformerStack
 from lmlab.ranges import Fraction, NonNegativeInt, PositiveFloat, PositiveInt
 
 LAYER = "encoder.layers.*"
-BODY = {
+BODY: dict[str, str | tuple[str, ...]] = {
     "embedding.table": "embeddings.word_embeddings",
     "positions": "embeddings.position_embeddings",
     "segments": "embeddings.token_type_embeddings",
@@ -122,7 +122,7 @@ class Bert(Network):
 
     def config(self) -> dict[str, Any]:
         """The config.json by which transformers builds the same network."""
-        first = self.encoder.layers[0]
+        first: Any = self.encoder.layers[0]
         kind = "roberta" if self.published is ROBERTA else "bert"
         return {
             "model_type": kind,

@@ -1,9 +1,12 @@
 """Write a finished run's model as other programs read it."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from lmlab.errors import DiskError
 from lmlab.experiment import Experiment
+from lmlab.stages import huggingface
 
 
 def export(
@@ -11,12 +14,20 @@ def export(
 ) -> None:
     """Files in `output`, or in export/ of the run folder, in a format that the family has; the first it has if None."""
     experiment.load_weights(experiment.run.checkpoints / checkpoint)
-    exports = experiment.module.exports
     folder = Path(output).expanduser() if output else experiment.run.path / "export"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        files = exports[format or next(iter(exports))](folder, experiment.corpus.tokenizer)
+        files = writers(experiment)[format](folder) if format else next(iter(writers(experiment).values()))(folder)
     except OSError as error:
         raise DiskError(f"the model cannot be written: {error.strerror}", error.filename or str(folder)) from None
     for file in files:
         print(f"written      {file} ({file.stat().st_size / 2**20:,.1f} MiB)")
+
+
+def writers(experiment: Experiment) -> dict[str, Callable[[Path], list[Path]]]:
+    """What fills a folder, by the format's name: the family's own, and those of every family with published weights."""
+    module, tokenizer = experiment.module, experiment.corpus.tokenizer
+    own = {name: partial(write, tokenizer=tokenizer) for name, write in module.exports.items()}
+    if module.network.published is None:
+        return own
+    return own | {"huggingface": partial(huggingface.write, experiment)}

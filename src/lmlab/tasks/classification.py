@@ -16,22 +16,26 @@ from lmlab.tasks.task import Task
 
 
 class Classification(Task):
-    """A linear layer on the pooled states, trained by cross-entropy (labels smoothed: Szegedy et al., 2016)."""
+    """A linear layer on the pooled states, trained by cross-entropy (labels smoothed: Szegedy et al., 2016).
+
+    The states are normed before, but with a `plain` head, as BERT was published.
+    """
 
     def __init__(
         self,
         d_model: PositiveInt,
         classes: Sequence[str],
         *,
-        head: Literal["linear", "none"] = "linear",
+        head: Literal["linear", "plain", "none"] = "linear",
         dropout: Fraction = 0.1,
         label_smoothing: Fraction = 0.0,
     ) -> None:
         super().__init__()
         self.classes, self.label_smoothing = tuple(classes), label_smoothing
         self.head: nn.Module = nn.Identity()  # of a family whose pooled states are ln p(text, class)
-        if head == "linear":
-            self.head = nn.Sequential(nn.LayerNorm(d_model), Dropout(dropout), nn.Linear(d_model, len(self.classes)))
+        if head != "none":
+            linear = Dropout(dropout), nn.Linear(d_model, len(self.classes))
+            self.head = nn.Sequential(*linear) if head == "plain" else nn.Sequential(nn.LayerNorm(d_model), *linear)
         counted: dict[str, Metric | MetricCollection] = {
             "accuracy": MulticlassAccuracy(len(classes), average="micro"),
             "f1": MulticlassF1Score(len(classes), average="macro"),

@@ -1,0 +1,124 @@
+"""A run's model as a folder that transformers loads: config, weights, tokenizer and a card that says what it is."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from lmlab import published
+from lmlab.experiment import Experiment
+from lmlab.run_directory import RunDirectory
+
+ARCHITECTURES = {  # of a family and a task, where transformers has the same head
+    ("bert", "MaskedLM"): "BertForMaskedLM",
+    ("bert", "Classification"): "BertForSequenceClassification",
+    ("bert", "Regression"): "BertForSequenceClassification",
+    ("roberta", "MaskedLM"): "RobertaForMaskedLM",
+    ("roberta", "Classification"): "RobertaForSequenceClassification",
+    ("roberta", "Regression"): "RobertaForSequenceClassification",
+    ("gpt2", "CausalLM"): "GPT2LMHeadModel",
+}
+BODIES = {"bert": "BertModel", "roberta": "RobertaModel", "gpt2": "GPT2Model"}
+HEADS = {"bert": "classifier", "roberta": "classifier.out_proj"}
+POSITIONS = "embeddings.position_embeddings.weight"
+HEAD_FILE = "head.safetensors"  # of a head that transformers has not got
+
+
+def write(experiment: Experiment, folder: Path) -> list[Path]:
+    """Write the folder; a head that no class of transformers has goes into a file of its own."""
+    network, task, tokenizer = experiment.module.network, experiment.module.task, experiment.corpus.tokenizer
+    config: dict[str, Any] = network.config()
+    kind, head = config["model_type"], dict(task.named_parameters())
+    state = network.published.to_theirs(network.state_dict())  # type: ignore[union-attr]
+    if kind == "roberta":  # there the first position follows the number of [PAD]
+        unused = network.first_position - tokenizer.pad_id - 1
+        state[POSITIONS] = state[POSITIONS][unused:]
+        config["max_position_embeddings"] -= unused
+    architecture = ARCHITECTURES.get((kind, type(task).__name__), BODIES[kind])
+    if head and not (fits := is_theirs(network, task)):
+        architecture = BODIES[kind]
+    elif head:
+        state |= {f"{HEADS[kind]}.{name.rpartition('.')[2]}": tensor for name, tensor in head.items()}
+        if kind == "roberta":  # whose head has a map of its own in the place of the pooler
+            state = {name.replace("pooler.dense", "classifier.dense"): tensor for name, tensor in state.items()}
+    if architecture not in BODIES.values():
+        heads = tuple(name for name in network.published.heads if name != "pooler.")  # type: ignore[union-attr]
+        prefix = network.published.prefix  # type: ignore[union-attr]
+        state = {name if name.startswith(heads) else f"{prefix}.{name}": tensor for name, tensor in state.items()}
+    config |= {"architectures": [architecture], "pad_token_id": tokenizer.pad_id, "dtype": "float32"}
+    if classes := getattr(task, "classes", None):
+        config |= {"id2label": dict(enumerate(classes)), "label2id": {name: n for n, name in enumerate(classes)}}
+    elif architecture.endswith("ForSequenceClassification"):
+        config |= {"num_labels": 1, "problem_type": "regression"}
+    save(state, folder / published.WEIGHTS)
+    if head and not fits:
+        save(head, folder / HEAD_FILE)
+    tokenizer.save(folder / published.TOKENIZER)
+    texts = {
+        published.CONFIG: as_json(config),
+        "tokenizer_config.json": as_json(tokenizer_config(experiment)),
+        "README.md": card(experiment.run, architecture, separate_head=bool(head) and not fits),
+    }
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    written = [published.WEIGHTS, published.TOKENIZER, *texts] + [HEAD_FILE] * (bool(head) and not fits)
+    return [folder / name for name in written]
+
+
+def is_theirs(network: nn.Module, task: nn.Module) -> bool:
+    """Whether the head is what transformers has: a linear map of the pooled first token."""
+    head = getattr(task, "head", None)
+    plain = isinstance(head, nn.Sequential) and sum(1 for part in head if list(part.parameters())) == 1
+    return plain and getattr(network, "pooler", None) is not None
+
+
+def save(state: dict[str, Tensor], file: Path) -> None:
+    save_file({name: tensor.detach().contiguous().clone() for name, tensor in state.items()}, file, {"format": "pt"})
+
+
+def as_json(value: dict[str, Any]) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
+def tokenizer_config(experiment: Experiment) -> dict[str, Any]:
+    """What AutoTokenizer needs beside tokenizer.json."""
+    tokenizer = experiment.corpus.tokenizer
+    entries = tokenizer.entries()
+    roles = {"pad": tokenizer.pad_id, "unk": tokenizer.unk_id, "cls": tokenizer.cls_id, "sep": tokenizer.sep_id}
+    special = {f"{role}_token": entries[id] for role, id in roles.items()}
+    special |= {"mask_token": entries[tokenizer.mask_id]} if tokenizer.mask_id is not None else {}
+    length = experiment.corpus.max_length
+    return {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": length, **special}
+
+
+def card(run: RunDirectory, architecture: str, *, separate_head: bool) -> str:
+    """A model card: what it was trained on and how, what it scored, and what is not known of it."""
+    manifest = run.read_manifest()
+    metrics = json.loads(run.metrics.read_text(encoding="utf-8")) if run.metrics.exists() else {}
+    corpus = manifest.get("corpus", {})
+    scores = [f"| {name} | {value:.4f} |" for part in ("val", "test") for name, value in metrics.get(part, {}).items()]
+    head = [f"The head of the task is in {HEAD_FILE}: transformers has none like it.", ""] if separate_head else []
+    lines = [
+        "---",
+        "library_name: transformers",
+        "---",
+        f"# {architecture} by lmlab",
+        "",
+        f"Corpus: {corpus.get('corpus')} ({corpus.get('source')}), rows {corpus.get('rows')}, "
+        f"content {str(corpus.get('fingerprint'))[:16]}.",
+        "",
+        "```",
+        " ".join(manifest.get("command", [])),
+        "```",
+        "",
+        *head,
+        "| metric | value |",
+        "|---|---|",
+        *scores,
+        "",
+        "Scores are on the splits of this corpus alone. It was not measured on other texts or languages, nor for bias,",
+        "nor for what it repeats of its training text.",
+    ]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,104 @@
+"""A run handed on as a folder of Hugging Face's: transformers loads it and answers as the run does, and so do we."""
+
+import json
+import sys
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import run as front
+from jobs import write_reviews
+from lmlab.check import read_config
+from lmlab.experiment import Experiment
+from lmlab.run_directory import RunDirectory
+
+transformers = pytest.importorskip("transformers")
+
+SHAPE = ["trainer=cpu", "logger=csv", "trainer.max_steps=2", "data.max_length=48", "tokenizer.vocab_size=300"]
+FAMILIES = {
+    "bert_tiny": ["tokenizer=wordpiece"],
+    "roberta": ["tokenizer=bpe", "model.network.n_layers=2", "model.network.d_model=32", "model.network.n_heads=2"],
+    "gpt2_mini": ["tokenizer=bpe", "model.network.n_layers=2"],
+}
+TASKS = {
+    "classification": ("bert_tiny", "roberta", "gpt2_mini"),
+    "masked_lm": ("bert_tiny", "roberta"),
+    "causal_lm": ("gpt2_mini",),
+}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    cwd = tmp_path_factory.mktemp("handed")
+    write_reviews(cwd / "reviews")
+    (cwd / "play.txt").write_text("To be, or not to be, that is the question.\nAsk the sea, or ask it not.\n" * 80)
+    return cwd
+
+
+@pytest.fixture
+def here(place, monkeypatch, capsys):
+    """`python src/run.py ...` in this process and in that folder: what it said; a failure fails the test."""
+
+    def call(*arguments: str) -> str:
+        monkeypatch.chdir(place)
+        monkeypatch.setattr(sys, "argv", ["src/run.py"])
+        code = front.main(arguments)
+        out, said = capsys.readouterr()
+        assert code == 0, said
+        return out
+
+    return call
+
+
+def finished(folder):
+    experiment = Experiment(read_config(str(folder)), RunDirectory(folder))
+    experiment.corpus.tokenizer.load(folder / "tokenizer.json")
+    experiment.load_weights(folder / "checkpoints" / "best.ckpt")
+    return experiment
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("task", "model"), [(task, model) for task, models in TASKS.items() for model in models])
+def test_transformers_answers_as_the_run_does_and_the_weights_come_back(task, model, place, here):
+    name = f"{model}-{task}"
+    path = "reviews" if task == "classification" else "play.txt"
+    words = [f"model={model}", "data=text_files", f"data.path={path}", f"task={task}", f"run.id={name}"]
+    here(*words, *FAMILIES[model], *SHAPE)
+    (folder,) = place.glob(f"outputs/*/{name}")
+    assert "README.md" in here("stage=export", f"run={folder}", f"stage.output={name}")
+    out = place / name
+    theirs, told = transformers.AutoModel.from_pretrained(out, output_loading_info=True)
+    assert not told["missing_keys"] or all("pooler" in key for key in told["missing_keys"])
+    architecture = json.loads((out / "config.json").read_text())["architectures"][0]
+    theirs = getattr(transformers, architecture).from_pretrained(out).eval()
+    experiment = finished(folder)
+    network = experiment.module.network.eval()
+    network_head = experiment.module.task.eval()
+    theirs_tokens = transformers.AutoTokenizer.from_pretrained(out)
+    text = "A great film, and a long one."
+    ids = theirs_tokens(text, add_special_tokens=False)["input_ids"]
+    assert ids == experiment.corpus.tokenizer.encode([text])[0] and theirs_tokens.sep_token_id == 3
+    tokens = torch.tensor([[2, *ids, 3]])
+    with torch.inference_mode():
+        answer = theirs(input_ids=tokens)
+        mask = torch.ones_like(tokens, dtype=torch.bool)
+        states = network.encode(tokens, mask)
+        if architecture.endswith("ForSequenceClassification"):
+            expected = network_head.head(network.pool(states, mask))
+            assert theirs.config.id2label == dict(enumerate(network_head.classes))
+        else:
+            expected = states if task == "classification" else network.logits(states)
+        torch.testing.assert_close(answer[0], expected, atol=1e-5, rtol=1e-5)
+    assert ("head.safetensors" in {file.name for file in out.iterdir()}) == (
+        model == "gpt2_mini" and task == "classification"
+    )
+    theirs.save_pretrained(place / f"{name}-again")
+    one, other = (load_file(some / "model.safetensors") for some in (out, place / f"{name}-again"))
+    assert all(torch.equal(tensor, one[key]) for key, tensor in other.items() if key in one)
+    before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
+    ours, _, missing = network.published.to_ours(other, network.state_dict())
+    assert not [key for key in missing if not key.startswith("pooler")]
+    assert all(torch.equal(tensor, before[key][-len(tensor) :]) for key, tensor in ours.items())  # used positions alone
+    card = (out / "README.md").read_text()
+    assert f"# {architecture}" in card and "model=" in card and "| val/" in card
