@@ -2,7 +2,7 @@
 
     python scripts/prove_resume.py --kills 20
     python scripts/prove_resume.py --kills 20 --scenario processes accumulation workers one-to-two
-    python scripts/prove_resume.py --kills 20 --scenario decoder gpt2 rnn lstm gru lstm-processes
+    python scripts/prove_resume.py --kills 20 --scenario decoder gpt2 rnn lstm gru lstm-processes masked lora
 
 A third of the kills comes while a checkpoint is being written, the others at any moment: in a step, in a validation,
 while the process starts. Compared are every logged loss and gradient norm, every validation and the last weights:
@@ -38,6 +38,7 @@ JOB = [
 TRANSFORMER = ["model.network.d_ff=64", "model.network.ngram_rows=2000"]
 RAW = ["task=causal_lm", "data.max_length=32", "callbacks.samples=null"]
 RECURRENT = [*RAW, "model.network.weight_dropout=0.2", "model.network.n_layers=2"]
+BERT = ["model=bert_tiny", "model.network.n_heads=2"]
 THREE = ["trainer.accumulate_grad_batches=3", "trainer.val_check_interval=21", "data.min_rows=12"]
 SCENARIOS: dict[str, tuple[list[str], list[str]]] = {  # overrides of all attempts, and of all after the first
     "plain": (TRANSFORMER, []),
@@ -50,6 +51,8 @@ SCENARIOS: dict[str, tuple[list[str], list[str]]] = {  # overrides of all attemp
     "rnn": ([*RECURRENT, "model=rnn"], []),
     "lstm": ([*RECURRENT, "model=lstm"], []),
     "gru": ([*RECURRENT, "model=gru"], []),
+    "masked": ([*BERT, *RAW, "task=masked_lm"], []),
+    "lora": ([*BERT, "model.lora_rank=2", "model.layer_decay=0.8"], []),
     "lstm-processes": ([*RECURRENT, "model=lstm", "trainer=ddp"], []),
 }
 

@@ -2,7 +2,11 @@ import subprocess
 import sys
 
 import pytest
+from tokenizers import Tokenizer as Pipeline
+from tokenizers import models, pre_tokenizers, processors
 
+from lmlab.data.dataset import TokenizedRows
+from lmlab.data.store import tokenized
 from lmlab.errors import ConfigError, DataError, InputMissing
 from lmlab.tokenizer import KINDS, SPECIALS, Tokenizer
 
@@ -88,3 +92,48 @@ def test_what_a_tokenizer_refuses(tmp_path):
     (tmp_path / "bad.json").write_text("<html>")
     with pytest.raises(DataError, match="not a readable tokenizer.json"):
         Tokenizer("bpe", 400, path=tmp_path / "bad.json")
+
+
+FOREIGN = {  # kind -> its special entries, in an order of its own, and what transformers frames texts with
+    "bert": (
+        ["[PAD]", "[unused]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"],
+        processors.BertProcessing(("[SEP]", 4), ("[CLS]", 3)),
+    ),
+    "roberta": (["<s>", "<pad>", "</s>", "<unk>", "<mask>"], processors.RobertaProcessing(("</s>", 2), ("<s>", 0))),
+    "gpt2": (["<|endoftext|>"], None),
+}
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_a_published_tokenizer_brings_its_special_ids_and_its_frame(kind, tmp_path):
+    specials, post_processor = FOREIGN[kind]
+    words = ["a", "fine", "film"]
+    vocabulary = {word: number for number, word in enumerate((*specials, *words))}
+    unknown = {"bert": "[UNK]", "roberta": "<unk>", "gpt2": "<|endoftext|>"}[kind]
+    pipeline = Pipeline(models.WordLevel(vocabulary, unk_token=unknown))
+    pipeline.pre_tokenizer = pre_tokenizers.Whitespace()
+    if post_processor:
+        pipeline.post_processor = post_processor
+    pipeline.enable_padding(length=50)
+    pipeline.save(str(tmp_path / "tokenizer.json"))
+    tokenizer = Tokenizer("pretrained", 300, path=tmp_path)
+    assert tokenizer.encode(["a fine film"]) == [[vocabulary[word] for word in words]]
+    ids = (tokenizer.pad_id, tokenizer.unk_id, tokenizer.cls_id, tokenizer.sep_id, tokenizer.mask_id)
+    assert ids == {"bert": (0, 2, 3, 4, 5), "roberta": (1, 3, 0, 2, 4), "gpt2": (0, 0, 0, 0, None)}[kind]
+    assert tokenizer.sep_id not in tokenizer.never
+    assert len(tokenizer.never) == {"bert": 4, "roberta": 4, "gpt2": 0}[kind]
+    pipeline.no_padding()
+    rows = [tokenized(side, tokenizer) for side in (["a fine film", "film"], ["fine", "a film a film"])]
+    framed = {"pad": tokenizer.pad_id, "frame": tokenizer.frame}
+    alone = TokenizedRows(rows[:1], max_length=20, truncation="head", **framed)[[0, 1]]
+    pairs = TokenizedRows(rows, max_length=20, truncation="head", **framed)[[0, 1]]
+    if kind == "gpt2":
+        assert alone["tokens"].tolist() == [[0, 1, 2, 3], [0, 3, 0, 0]]
+        assert pairs["tokens"].tolist() == [[0, 1, 2, 3, 0, 2, 0], [0, 3, 0, 1, 3, 1, 3]]
+        return
+    expected = [pipeline.encode("a fine film", "fine"), pipeline.encode("film", "a film a film")]
+    for row, one in enumerate(expected):
+        assert pairs["tokens"][row][pairs["mask"][row]].tolist() == one.ids
+        if kind == "bert":
+            assert pairs["segments"][row][pairs["mask"][row]].tolist() == one.type_ids
+    assert alone["tokens"][1][alone["mask"][1]].tolist() == pipeline.encode("film").ids

@@ -37,7 +37,15 @@ class Recorder(Callback):
 
 
 def trained(
-    reviews, folder, *callbacks, resume=None, accumulate=1, checks=None, optimizer=ADAMW, prior_std=None, decay=None
+    reviews,
+    folder,
+    *callbacks,
+    resume=None,
+    accumulate=1,
+    checks=None,
+    optimizer=ADAMW,
+    decay=None,
+    **options,
 ):
     """What happened, the weights afterwards, and the callback that has saved a checkpoint at each step."""
     torch.manual_seed(1)
@@ -52,8 +60,9 @@ def trained(
         Classification(8, ["negative", "positive"]),
         optimizer=optimizer,
         scheduler=warmup_cosine,
-        prior_std=prior_std,
+        **options,
     )
+    module.adapt()
     recorder = Recorder()
     keep = Checkpoints(folder, "val/accuracy", "max", keep_last=99, every_n_steps=1, every_minutes=None)
     trainer = pl.Trainer(

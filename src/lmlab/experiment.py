@@ -48,6 +48,7 @@ class Experiment:
         module = model(task=task, seed=self.config["seed"], **parts)
         if self.stage == "fit" and self.config.get("weights") and not self.config.get("resume"):
             weights.load(module.network, task, self.config["weights"])
+        module.adapt()
         if self.stage == "fit" and self.config["trainer"].get("compile"):
             module.network.compile()
         return module

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from lmlab.errors import NotANumber
+from lmlab.nn.lora import adapt
 from lmlab.nn.network import Network
 from lmlab.nn.noise import noise_of
 from lmlab.optimizers import freeze, highest_rate, parameter_groups
@@ -36,6 +37,8 @@ class LanguageModule(LightningModule):
         embedding_lr: PositiveFloat = 1.0,
         layer_decay: PositiveFloat = 1.0,
         frozen: NonNegativeInt | None = None,
+        lora_rank: NonNegativeInt = 0,
+        lora_alpha: PositiveFloat = 16.0,
         prior_std: PositiveFloat | None = None,
         seed: Seed = 0,
     ) -> None:
@@ -45,6 +48,7 @@ class LanguageModule(LightningModule):
         self.clip_norm, self.prior_std, self.seed = clip_norm, prior_std, seed
         self.embedding_lr = embedding_lr  # as a share of the rate of all else: Adam moves rarely seen rows far
         self.layer_decay = layer_decay
+        self.lora_rank, self.lora_alpha = lora_rank, lora_alpha
         if frozen is not None:
             freeze(network, frozen)
         self.summed: list[Tensor] = []  # (loss, targets) of each micro-batch since the last optimizer step
@@ -53,6 +57,11 @@ class LanguageModule(LightningModule):
     def n_parameters(self) -> int:
         """How many numbers are learned from text, the task's among them."""
         return self.network.n_parameters + sum(parameter.numel() for parameter in self.task.parameters())
+
+    def adapt(self) -> None:
+        """Put low-rank changes beside the weights, once these are what they begin with."""
+        if self.lora_rank:
+            adapt(self.network, self.lora_rank, self.lora_alpha)
 
     @property
     def exports(self) -> Mapping[str, Callable[[Path, Tokenizer], list[Path]]]:

@@ -145,6 +145,8 @@ class Tokenizer:
         return self._pipeline
 
     def _adopt(self, pipeline: Pipeline, where: str) -> None:
+        pipeline.no_padding()  # some published ones pad to a length of their own, and cut there
+        pipeline.no_truncation()
         for names in PUBLISHED:
             found = {role: pipeline.token_to_id(name) for role, name in names.items()}
             ids = {role: id for role, id in found.items() if id is not None}
@@ -159,8 +161,6 @@ class Tokenizer:
         if isinstance(pipeline.model, models.Unigram):
             pipeline = settled(pipeline)
         pipeline.encode_special_tokens = True  # a "[MASK]" that a user typed is text, never the special id
-        pipeline.no_padding()
-        pipeline.no_truncation()
         self._pipeline = pipeline
 
 

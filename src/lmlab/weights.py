@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lmlab import checkpointing, published
 from lmlab.errors import CheckpointError, InputMissing
+from lmlab.nn.lora import merged
 from lmlab.nn.network import Network
 
 log = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ def load(network: Network, task: nn.Module, weights: str) -> Report:
     state, ours = read(path)
     body = network.state_dict()
     if ours:
-        found = {name.removeprefix("network."): x for name, x in state.items() if name.startswith("network.")}
+        found = merged({name.removeprefix("network."): x for name, x in state.items() if name.startswith("network.")})
         head = {name.removeprefix("task."): x for name, x in state.items() if name.startswith("task.")}
         missing, left = [name for name in body if name not in found], [name for name in found if name not in body]
         surplus = [name for name in left if not name.startswith(network.may_begin_anew)]

@@ -60,7 +60,14 @@ def after(seen, step, validated):
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"checks": 2}, {"accumulate": 2}, {"checks": 2, "optimizer": MUON, "prior_std": 0.5}, {"decay": 0.8}],
+    [
+        {},
+        {"checks": 2},
+        {"accumulate": 2},
+        {"checks": 2, "optimizer": MUON, "prior_std": 0.5},
+        {"decay": 0.8},
+        {"lora_rank": 2, "layer_decay": 0.8},
+    ],
     ids=str,
 )
 def test_every_checkpoint_is_a_place_to_go_on_from(reviews, tmp_path, options):

@@ -30,10 +30,15 @@ def on_cpu_in_float32(*tensors: Tensor) -> bool:
 
 
 class Linear(nn.Linear):
-    """nn.Linear whose products with few rows are `linear`'s."""
+    """nn.Linear whose products with few rows are `linear`'s, and which may have a change beside its weights (LoRA)."""
+
+    def __init__(self, d_in: int, d_out: int, *, bias: bool = True) -> None:
+        super().__init__(d_in, d_out, bias=bias)
+        self.low_rank: nn.Module | None = None
 
     def forward(self, x: Float[Tensor, "*B I"]) -> Float[Tensor, "*B O"]:
-        return linear(x, self.weight, self.bias)
+        y = linear(x, self.weight, self.bias)
+        return y if self.low_rank is None else y + self.low_rank(x)
 
 
 class StackedLinear(Linear):

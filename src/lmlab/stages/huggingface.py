@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from lmlab import published
 from lmlab.experiment import Experiment
+from lmlab.nn.lora import merged
 from lmlab.run_directory import RunDirectory
 
 ARCHITECTURES = {  # of a family and a task, where transformers has the same head
@@ -31,7 +32,7 @@ def write(experiment: Experiment, folder: Path) -> list[Path]:
     network, task, tokenizer = experiment.module.network, experiment.module.task, experiment.corpus.tokenizer
     config: dict[str, Any] = network.config()
     kind, head = config["model_type"], dict(task.named_parameters())
-    state = network.published.to_theirs(network.state_dict())  # type: ignore[union-attr]
+    state = network.published.to_theirs(merged(network.state_dict()))  # type: ignore[union-attr]
     if kind == "roberta":  # there the first position follows the number of [PAD]
         unused = network.first_position - tokenizer.pad_id - 1
         state[POSITIONS] = state[POSITIONS][unused:]

@@ -23,9 +23,11 @@ def plan(experiment: Experiment) -> dict[str, object]:
     summary, steps = corpus.summary(), corpus.order.batches_per_epoch
     limits = [steps * settings["max_epochs"], settings["max_steps"]]
     total = min((limit for limit in limits if limit > 0), default=0)  # 0: until it is stopped
+    n_learned = sum(p.numel() for p in module.parameters() if p.requires_grad)
+    partly = n_learned < sum(p.numel() for p in module.parameters())
     rank = f"{settings['accelerator']} x {settings['devices']}"
     return {
-        "parameters": f"{module.n_parameters:,}",
+        "parameters": f"{module.n_parameters:,}" + (f", {n_learned / module.n_parameters:.2%} learn" if partly else ""),
         "corpus": f"{summary['rows']['train']:,} rows, {summary['tokens']['train']:,} tokens an epoch",
         "tokenizer": f"{len(corpus.tokenizer):,} of {corpus.tokenizer.vocab_size:,} entries",
         "steps": f"{total:,} ({steps:,} an epoch, {corpus.batch_tokens:,} tokens each)",
