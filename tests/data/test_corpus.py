@@ -1,10 +1,12 @@
 import csv
 import os
 
+import numpy as np
 import pytest
 import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+from sklearn.utils.class_weight import compute_class_weight
 
 from lmlab.data.cleaning import Lowercase
 from lmlab.data.corpus import Corpus
@@ -110,6 +112,25 @@ def test_pairs(tmp_path):
         some.batch([first])
 
 
+def test_scores(tmp_path):
+    rows = [(f"text {n}", n / 8) for n in range(50)]  # each but once: there are no classes to cut evenly
+    some = corpus(write(tmp_path / "scores.csv", rows), tmp_path, labels="scores")
+    assert some.summary()["rows"] == {"train": 40, "val": 5, "test": 5} and some.classes is None
+    for batch in some.val_dataloader():
+        texts = [some.text("val", row) for row in batch["rows"].tolist()]
+        assert batch["score"].tolist() == [int(text.split()[1]) / 8 for text in texts] and "label" not in batch
+    classes = [(f"text {n}", n // 8) for n in range(50)]
+    assert corpus(write(tmp_path / "classes.csv", classes), tmp_path).classes == list("0123456")
+
+
+def test_weights_make_classes_weigh_alike(tmp_path):
+    some = corpus(write(tmp_path / "some.csv", [(f"text {n}", int(n % 4 == 0)) for n in range(80)]), tmp_path)
+    labels = some.datasets["train"].labels
+    assert some.class_weights == pytest.approx(
+        compute_class_weight("balanced", classes=np.unique(labels), y=labels), abs=1e-6
+    )
+
+
 def test_what_the_manifest_is_told(tmp_path):
     rows = [(f"text {n} " + "long " * n, n % 2) for n in range(50)]
     folder = tmp_path / "set"
@@ -141,7 +162,8 @@ def test_a_path_of_test_rows_serves_the_test_stage_alone(reviews, tmp_path):
 
 def test_without_shares_there_is_no_such_split(reviews, tmp_path):
     some = corpus(reviews, tmp_path, val_share=0)
-    assert some.val_dataloader() == []
+    assert some.val_dataloader() == [] and some.scored == ("test",)
+    assert corpus(reviews, tmp_path, test_share=0).scored == ("val",)
     assert some.summary()["rows"]["val"] == 0
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from lmlab.data.rows import Row, numbered, without_blanks
+from lmlab.data.rows import Row, measured, numbered, without_blanks
 from lmlab.errors import DataError
 
 
@@ -42,6 +42,16 @@ def test_labels_become_class_numbers(labels, classes, names, numbers):
 def test_bad_labels_are_told_by_place_and_reason(splits, classes, answer):
     with pytest.raises(DataError, match=answer):
         numbered(splits, classes)
+
+
+def test_labels_become_scores():
+    found = measured({"train": rows("3.800", 5, "-1e-1"), "val": rows("2")})
+    assert found["train"].tolist() == pytest.approx([3.8, 5.0, -0.1]) and found["val"].dtype == "float32"
+    for label, said in (("good", "score 'good' is no finite"), ("inf", "score 'inf'"), (None, "the label is missing")):
+        with pytest.raises(DataError, match=rf"{said}.*\(t.csv line 3\)"):
+            measured({"train": rows(1, label)})
+    with pytest.raises(DataError, match="all 2 training rows have the score 2.5"):
+        measured({"train": rows("2.5", "2.50")})
 
 
 def test_blank_texts_are_dropped_and_counted():

@@ -41,6 +41,7 @@ class Corpus(LightningDataModule):
 
     packages: ClassVar[tuple[sources.Package, ...]] = ()  # what `read_package` reads
     official_classes: ClassVar[dict[str, str] | None] = None  # what hub and official folders call them: our names
+    official_splits: ClassVar[dict[str, str]] = {}  # our names: what the official files call them, where told apart
 
     def __init__(
         self,
@@ -56,6 +57,7 @@ class Corpus(LightningDataModule):
         text_column: str = "text",
         label_column: str | None = "label",
         pair_column: str | None = None,
+        labels: Literal["classes", "scores"] = "classes",
         classes: Sequence[str] | None = None,
         max_blank: Probability = 0.1,
         unique: bool = False,
@@ -85,7 +87,7 @@ class Corpus(LightningDataModule):
         self.path = Path(path).expanduser() if path else None
         self.path_split, self.hub, self.revision = path_split, hub, revision
         self.encoding, self.columns = encoding, Columns(text_column, label_column, pair_column)
-        self.raw = label_column is None
+        self.raw, self.scores = label_column is None, labels == "scores"
         self.configured_classes = None if classes is None else [str(name) for name in classes]
         self.max_blank, self.clean = max_blank, Cleaning(cleaning or {})
         self.cut: dict[str, Any] = {"unique": unique}
@@ -129,6 +131,17 @@ class Corpus(LightningDataModule):
     def classes(self) -> list[str] | None:
         """The names of the classes in order of their numbers; None before `prepare` if none were configured."""
         return self._stored.facts["classes"] if self._stored else self.configured_classes
+
+    @property
+    def class_weights(self) -> list[float]:
+        """What makes all classes weigh alike in training: rows / (classes * rows of the class), 1 on average."""
+        found = list(self.stored.facts["class_counts"]["train"].values())
+        return [round(sum(found) / (len(found) * max(count, 1)), 6) for count in found]
+
+    @property
+    def scored(self) -> tuple[str, ...]:
+        """The splits that stage=test scores: the test split, or the validation split of a corpus without one."""
+        return ("val",) if self.stored.facts["rows"].get("test") == 0 else ("test",)
 
     @property
     def stored(self) -> StoredRows:
@@ -176,7 +189,7 @@ class Corpus(LightningDataModule):
         return {
             "corpus": type(self).__qualname__,
             "source": [self.source, origin[self.source]()],
-            "columns": [self.columns.text, self.columns.label, self.columns.pair],
+            "columns": [self.columns.text, self.columns.label, self.columns.pair, self.scores],
             "reading": [self.encoding, self.path_split, self.max_blank, self.configured_classes],
             "cut": self.cut,
         }
@@ -196,9 +209,8 @@ class Corpus(LightningDataModule):
             shares = {name: self.cut[name] for name in ("val_share", "test_share")}
             raw_text.write(folder, found, str(self.path or self.source), **shares)
         else:
-            StoredRows.write(
-                folder, found, self.configured_classes, pairs=pairs, max_blank=self.max_blank, cut=self.cut
-            )
+            options: dict[str, Any] = {"max_blank": self.max_blank, "cut": self.cut}
+            StoredRows.write(folder, found, self.configured_classes, scores=self.scores, pairs=pairs, **options)
 
     def _train_tokenizer(self, folder: Path) -> None:
         if "train" not in self.stored.splits:

@@ -19,6 +19,7 @@ class Batch(TypedDict):
     tokens: Tensor  # (B, T) int64: [CLS] text, or [CLS] text [SEP] pair, in the tokenizer's frame; of blocks [SEP] text
     mask: Tensor  # (B, T) bool, True where there is a real token
     label: NotRequired[Tensor]  # (B,) int64, the class; absent for texts to be predicted
+    score: NotRequired[Tensor]  # (B,) float32, where labels are numbers on a scale
     segments: NotRequired[Tensor]  # (B, T) int64, 1 where the second text of a pair stands; absent without pairs
     target: NotRequired[Tensor]  # (B, T) int64, the token after each; -100 where none is to be scored
     documents: NotRequired[Tensor]  # (B, T) int64, the number of each token's text, where texts do not see each other
@@ -95,7 +96,8 @@ class TokenizedRows(Dataset[Batch]):
             segments = (positions >= second[:, None]) & (positions < lengths[:, None])
             batch["segments"] = torch.from_numpy(segments.astype(np.int64))
         if self.labels is not None:
-            batch["label"] = torch.from_numpy(self.labels[index])
+            labels = torch.from_numpy(self.labels[index])
+            batch.update({"score": labels} if labels.is_floating_point() else {"label": labels})
         return batch
 
     def _copy(self, flat: np.ndarray, to: np.ndarray, source: Ragged, index: np.ndarray, kept: np.ndarray) -> None:

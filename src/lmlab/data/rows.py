@@ -1,6 +1,7 @@
 """A labelled text with the place it came from, and what must hold for all of a corpus's rows."""
 
 import logging
+import math
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -48,10 +49,7 @@ def without_blanks(splits: Splits, most: float) -> tuple[Splits, int]:
 
 def numbered(splits: Splits, classes: Sequence[str] | None) -> tuple[dict[str, np.ndarray], list[str]]:
     """The class number of each row, and the names of the classes: those given, else those of the training rows."""
-    rows = [row for rows in splits.values() for row in rows]
-    for row in rows:
-        if row.label is None or row.label == "":
-            raise DataError("the label is missing", row.place, "Give every row a label, or remove the row")
+    rows = labelled(splits)
     known = {name: number for number, name in enumerate(classes or ())}
     whole = not all(str(row.label) in known for row in rows) and _all_whole(rows)
     if classes is None:
@@ -67,6 +65,41 @@ def numbered(splits: Splits, classes: Sequence[str] | None) -> tuple[dict[str, n
             fix="A classifier needs rows of two classes at least",
         )
     return numbers, names
+
+
+def measured(splits: Splits) -> dict[str, np.ndarray]:
+    """The score of each row, for labels that are numbers on a scale."""
+    for row in labelled(splits):
+        if not _is_number(row.label):
+            raise DataError(
+                f"score '{row.label}' is no finite number", row.place, "Mend it, or use task=classification"
+            )
+    scores = {
+        split: np.fromiter((float(row.label) for row in rows), np.float32, len(rows))  # type: ignore[arg-type]
+        for split, rows in splits.items()
+    }
+    if "train" in scores and len(np.unique(scores["train"])) < 2:
+        raise DataError(
+            f"all {len(scores['train'])} training rows have the score {scores['train'][0]:g}",
+            fix="A regression needs rows of two scores at least",
+        )
+    return scores
+
+
+def _is_number(label: int | str | None) -> bool:
+    try:
+        return math.isfinite(float(str(label)))
+    except ValueError:
+        return False
+
+
+def labelled(splits: Splits) -> list[Row]:
+    """The rows of all splits, each of which has a label."""
+    rows = [row for rows in splits.values() for row in rows]
+    for row in rows:
+        if row.label is None or row.label == "":
+            raise DataError("the label is missing", row.place, "Give every row a label, or remove the row")
+    return rows
 
 
 def _all_whole(rows: list[Row]) -> bool:

@@ -4,7 +4,7 @@ import hashlib
 import logging
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any
 from lmlab.data import tables
 from lmlab.data.columns import Columns, words
 from lmlab.data.rows import Row, Splits
-from lmlab.errors import DataError, InputMissing
+from lmlab.errors import ConfigError, DataError, InputMissing
 
 log = logging.getLogger(__name__)
 
@@ -143,13 +143,19 @@ def files(
     }
 
 
-def hub(name: str, revision: str | None, columns: Columns, names: dict[str, str] | None = None) -> Splits:
+def hub(
+    name: str,
+    revision: str | None,
+    columns: Columns,
+    names: dict[str, str] | None = None,
+    split_names: Mapping[str, str] = SPLIT_NAMES,
+) -> Splits:
     """The splits of a data set on the Hugging Face hub, from the local cache where it lies there."""
     import datasets
 
     splits: Splits = {}
     for split, rows in loaded(name, revision).items():
-        if (known := SPLIT_NAMES.get(split)) is None:
+        if (known := split_names.get(split)) is None:
             log.info("split '%s' of %s is left out", split, name)
             continue
         label = rows.features.get(columns.label)
@@ -179,11 +185,40 @@ def loaded(name: str, revision: str | None) -> Any:
 
 def stream(path: str | Path, text_column: str, encoding: str = "utf-8") -> Iterator[str]:
     """The texts of a file of records, or of standard input ("-", a text a line), each read when it is asked for."""
+    column = "text" if is_plain(path) else text_column
+    for record, place in _streamed(path, encoding):
+        yield words(record, column, place, "Name the column with stage.text_column=")
+
+
+def stream_pairs(
+    path: str | Path, text_column: str, pair_column: str | None, encoding: str = "utf-8"
+) -> Iterator[tuple[str, str]]:
+    """Pairs of texts in the same way; a line of plain text holds both, with a tab between."""
+    if pair_column is None and not is_plain(path):
+        fix = "Name the column of the second text with stage.pair_column="
+        raise ConfigError("this run was trained on pairs of texts", str(path), fix)
+    for record, place in _streamed(path, encoding):
+        if is_plain(path):
+            text, tab, pair = record["text"].partition("\t")
+            if not tab:
+                raise DataError("two texts with a tab between expected", place, "Mend the line, or give a csv file")
+        else:
+            text = words(record, text_column, place, "Name the column with stage.text_column=")
+            pair = words(record, str(pair_column), place, "Name the column with stage.pair_column=")
+        yield text, pair
+
+
+def is_plain(path: str | Path) -> bool:
+    """Whether lines are texts, and have no columns."""
+    return str(path) == "-" or Path(path).suffix.lower() == ".txt"
+
+
+def _streamed(path: str | Path, encoding: str) -> Iterator[tuple[dict[str, Any], str]]:
+    """The records of a file or of standard input, and the place of each."""
+    name = "standard input" if str(path) == "-" else str(path)
     if str(path) == "-":
-        name, column = "standard input", "text"
         records = tables.READERS[".txt"](tables.lines(sys.stdin.buffer, name, encoding), name)
     else:
-        name, column = str(path), "text" if Path(path).suffix.lower() == ".txt" else text_column
         records = tables.records(Path(path), encoding)
     for number, record in records:
-        yield words(record, column, f"{name} line {number}", "Name the column with stage.text_column=")
+        yield record, f"{name} line {number}"

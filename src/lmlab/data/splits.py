@@ -35,7 +35,8 @@ def completed(
         rows, numbers, texts = [rows[i] for i in kept], numbers[kept], [texts[i] for i in kept]
     removed = len(splits["train"]) - len(rows)
     shares = {name: share for name, share in (("val", val_share), ("test", test_share)) if name not in splits}
-    parts = stratified_blocks(numbers, shares, block=block, seed=seed)
+    strata = numbers if numbers.dtype.kind == "i" else np.zeros(len(numbers), np.int64)  # scores are no classes
+    parts = stratified_blocks(strata, shares, block=block, seed=seed)
     seen: set[tuple[str, str]] = set()
     for name, part in parts.items():
         parts[name] = part[[texts[i] not in seen for i in part]] if seen else part

@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from lmlab.data.ragged import Ragged, RaggedWriter
-from lmlab.data.rows import Splits, numbered, without_blanks
+from lmlab.data.rows import Splits, measured, numbered, without_blanks
 from lmlab.data.splits import completed, counts, shared
 from lmlab.tokenizer import Tokenizer
 
@@ -36,13 +36,14 @@ class StoredRows:
         rows: Splits,
         classes: Sequence[str] | None,
         *,
+        scores: bool = False,
         pairs: bool,
         max_blank: float,
         cut: dict[str, Any],
     ) -> None:
-        """Drop blank rows, number the classes, cut the splits, and save all with what is to be told of it."""
+        """Drop blank rows, number the classes or read the scores, cut the splits, save all with what is to be told."""
         kept, blank = without_blanks(rows, max_blank)
-        labels, names = numbered(kept, classes)
+        labels, names = (measured(kept), None) if scores else numbered(kept, classes)
         splits, labels, removed = completed(kept, labels, **cut)
         both = shared(kept["train"], kept["test"]) if {"train", "test"} <= kept.keys() else 0
         content = hashlib.sha256(json.dumps(names).encode())
@@ -57,7 +58,7 @@ class StoredRows:
             "fingerprint": content.hexdigest(),
             "classes": names,
             "rows": {split: len(some) for split, some in splits.items()},
-            "class_counts": {split: counts(labels[split], names) for split in splits},
+            "class_counts": names and {split: counts(labels[split], names) for split in splits},
             "pairs": pairs,
             "blank_dropped": blank,
             "duplicates_removed": removed,
@@ -77,7 +78,7 @@ class StoredRows:
         return ("text", "pair") if self.facts["pairs"] else ("text",)
 
     def labels(self, split: str) -> np.ndarray | None:
-        """The class of each row; None in raw text."""
+        """The class or the score of each row; None in raw text."""
         file = self.folder / f"{split}.label.npy"
         return np.load(file, allow_pickle=False) if file.exists() else None
 
