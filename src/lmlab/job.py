@@ -15,6 +15,7 @@ from lmlab import launched, machine, signals
 from lmlab.check import is_unfinished
 from lmlab.errors import LmlabError, Stopped
 from lmlab.experiment import Experiment, instantiate, plain
+from lmlab.names import run_name
 from lmlab.resuming import checkpoint_to_resume
 from lmlab.run_directory import RunDirectory, command_line, provenance
 from lmlab.terminal import logged, speak
@@ -32,7 +33,7 @@ def run(config: DictConfig, overrides: Sequence[str], choices: Mapping[str, str]
     match config.stage._target_.rpartition(".")[2]:
         case "fit":
             machine.refuse_compiling(config.trainer)
-            folder = training_folder(config, f"{choices['model']}-{choices['data']}")
+            folder = training_folder(config, run_name(choices))
             config.run.folder = str(folder.path)
             with folder.held():
                 return fitted(config, folder, overrides, choices)
@@ -128,11 +129,13 @@ def recorded(folder: RunDirectory, config: DictConfig, file: str = "error.txt") 
 
 
 def prepared(config: DictConfig, folder: RunDirectory, job: Path) -> Experiment:
-    """The experiment with its corpus read, its classes known, and its config in `job` for all ranks to find."""
+    """The experiment with its corpus read, its classes known and weighed, its config in `job` for all ranks to find."""
     corpus = instantiate(plain(config.data), "data")
     corpus.prepare()
     if config.data.get("classes", ()) is None and corpus.classes is not None:
         config.data.classes = list(corpus.classes)
+    if config.task.get("class_weights") == "balanced":
+        config.task.class_weights = corpus.class_weights
     folder.write_config(plain(config), job)
     experiment = Experiment(plain(config), folder, job)
     experiment.corpus = corpus

@@ -2,17 +2,18 @@
 
 import pytest
 import torch
-from sklearn.metrics import f1_score
+from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
+from lmlab.errors import ConfigError
 from lmlab.models.transformer import Transformer
 from lmlab.tasks.classification import Classification
 
 
-def parts(**changes):
+def parts(classes=("bad", "fair", "good"), **changes):
     network = Transformer(
         40, 16, architecture="encoder", max_length=12, n_heads=2, n_layers=1, d_ff=32, dropout=0.0
     ).eval()
-    return network, Classification(16, ["bad", "fair", "good"], dropout=0.0, **changes).eval()
+    return network, Classification(16, classes, dropout=0.0, **changes).eval()
 
 
 def batch(n=12):
@@ -70,3 +71,35 @@ def test_one_batch_can_be_learned_by_heart():
         (loss / count).backward()
         optimizer.step()
     assert (task(network, whole).argmax(-1) == whole["label"]).all()
+
+
+def test_the_metrics_of_glue_equal_scikit_learn():
+    network, task = parts(("no", "yes"), metrics=["matthews", "binary_f1", "accuracy"])
+    whole = batch(60)
+    whole["label"] %= 2
+    for rows in (slice(0, 7), slice(7, 60)):
+        task.score(network, part(whole, rows), "val")
+    results, predicted = task.results("val"), task(network, whole).argmax(-1)
+    assert list(results) == ["loss", "matthews", "binary_f1", "accuracy", "rows"]
+    for name, equal in (("matthews", matthews_corrcoef), ("binary_f1", f1_score), ("accuracy", accuracy_score)):
+        assert results[name] == pytest.approx(equal(whole["label"], predicted)), name
+    with pytest.raises(ConfigError, match="task.metrics: binary_f1 is of two classes, and there are 3"):
+        parts(metrics=["binary_f1"])
+
+
+def test_classes_weigh_in_the_training_loss_alone():
+    weights = [0.2, 1.0, 4.0]
+    network, task = parts(class_weights=weights)
+    _, plain = parts()
+    plain.load_state_dict(task.state_dict())
+    whole = batch(30)
+    losses = [task.loss(network, part(whole, rows)) for rows in (slice(0, 11), slice(11, 30))]
+    mean = sum(loss for loss, _ in losses) / sum(count for _, count in losses)
+    expected = torch.nn.functional.cross_entropy(task(network, whole), whole["label"], torch.tensor(weights))
+    torch.testing.assert_close(mean, expected)
+    for one in (task, plain):
+        one.score(network, whole, "val")
+    assert task.results("val") == plain.results("val")
+    for given, said in (([1.0, 2.0], "3 numbers expected, got 2"), ("balanced", "nobody has counted the classes")):
+        with pytest.raises(ConfigError, match=f"task.class_weights: {said}"):
+            parts(class_weights=given)

@@ -6,9 +6,11 @@ from dataclasses import replace
 from lmlab.check.signatures import Signature
 
 METADATA: dict[str, dict[str, str]] = {  # place -> key -> its annotation; "": only its own reader knows
-    "data": {"provides": ""},
+    "data": {"provides": "", "metrics": "", "span": ""},
     "task": {
-        **dict.fromkeys(("needs", "architecture", "batches", "label_column", "monitor", "mode", "answers"), ""),
+        **dict.fromkeys(
+            ("needs", "architecture", "batches", "label_column", "labels", "monitor", "mode", "answers"), ""
+        ),
         "token_dropout": "Fraction",
         "ngram_orders": "Sequence[PositiveInt]",
         "masked_head": "bool",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lmlab.check.finished_run import MACHINE, read_config, rebase, run_folder
 from lmlab.errors import ConfigError, LmlabError
-from lmlab.names import covered
+from lmlab.names import covered, run_name
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -71,7 +71,7 @@ def refuse_changes(then: Mapping[str, Any], now: Mapping[str, Any], allowed: Seq
 
 def newest_unfinished(cfg: "DictConfig", choices: Mapping[str, Any]) -> Path | None:
     """The newest run that did not finish and has the same config."""
-    begun = sorted(Path(cfg.run.output).glob(f"{choices['model']}-{choices['data']}/*/manifest.json"), reverse=True)
+    begun = sorted(Path(cfg.run.output).glob(f"{run_name(choices)}/*/manifest.json"), reverse=True)
     for manifest in begun:
         if is_unfinished(manifest.parent, cfg):
             return manifest.parent
@@ -89,9 +89,11 @@ def is_unfinished(folder: Path, cfg: "DictConfig") -> bool:
 
 
 def with_classes(cfg: "DictConfig", then: Mapping[str, Any]) -> "DictConfig":
-    """The classes that a run has found in its rows belong to its config from then on."""
+    """The classes that a run has found in its rows, and how they weigh, belong to its config from then on."""
     if cfg.data.get("classes", ()) is None:
         cfg.data.classes = then["data"].get("classes")
+    if cfg.task.get("class_weights") == "balanced":
+        cfg.task.class_weights = then["task"].get("class_weights")
     return cfg
 
 

@@ -17,6 +17,7 @@ from lmlab.check.nearest import nearest
 from lmlab.check.unknown_key import keys
 from lmlab.check.yaml_files import groups
 from lmlab.errors import ConfigError, JobsFailed
+from lmlab.names import run_name
 from lmlab.sweeps import records, table
 from lmlab.sweeps.jobs import parallel
 from lmlab.sweeps.processes import RUN, SWEEP
@@ -87,5 +88,4 @@ def name_of(config: DictConfig, settings: dict[str, Any], arguments: Sequence[st
     ignored = tuple(f"sweep.{key}=" for key in NOT_THE_SEARCH)
     typed = sorted(argument for argument in arguments if not argument.startswith(ignored))
     digest = hashlib.sha256(json.dumps([typed, lasting], sort_keys=True).encode()).hexdigest()
-    choices = config.hydra.runtime.choices
-    return f"{choices.model}-{choices.data}-{digest[:8]}"
+    return f"{run_name(config.hydra.runtime.choices)}-{digest[:8]}"

@@ -1,18 +1,32 @@
 """Which of n classes a text, or a pair of texts, belongs to."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection, SumMetric
-from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix, MulticlassF1Score
+from torchmetrics.classification import (
+    BinaryF1Score,
+    MulticlassAccuracy,
+    MulticlassConfusionMatrix,
+    MulticlassF1Score,
+)
 
+from lmlab.errors import ConfigError
 from lmlab.nn.network import Network
-from lmlab.nn.noise import Dropout
-from lmlab.ranges import Fraction, PositiveInt
+from lmlab.ranges import Fraction, PositiveFloat, PositiveInt
+from lmlab.tasks.correlation import Matthews
+from lmlab.tasks.linear_head import linear_head, pooled
 from lmlab.tasks.task import Task
+
+MEASURES: dict[str, Callable[[int], Metric]] = {  # of the number of classes
+    "accuracy": lambda n: MulticlassAccuracy(n, average="micro"),
+    "f1": lambda n: MulticlassF1Score(n, average="macro"),
+    "binary_f1": lambda n: BinaryF1Score(),
+    "matthews": Matthews,
+}
 
 
 class Classification(Task):
@@ -29,29 +43,41 @@ class Classification(Task):
         head: Literal["linear", "plain", "none"] = "linear",
         dropout: Fraction = 0.1,
         label_smoothing: Fraction = 0.0,
+        metrics: Sequence[Literal["accuracy", "f1", "binary_f1", "matthews"]] = ("accuracy", "f1"),
+        class_weights: Sequence[PositiveFloat] | Literal["balanced"] | None = None,
     ) -> None:
         super().__init__()
+        self.weights: Tensor | None
+        if "binary_f1" in metrics and len(classes) != 2:
+            fix = "f1 is the mean over classes"
+            raise ConfigError(f"task.metrics: binary_f1 is of two classes, and there are {len(classes)}", fix=fix)
+        if class_weights == "balanced":
+            raise ConfigError("task.class_weights: nobody has counted the classes", fix="Give a number for each")
+        if class_weights is not None and len(class_weights) != len(classes):
+            what = f"task.class_weights: {len(classes)} numbers expected, got {len(class_weights)}"
+            raise ConfigError(what, fix=f"Give one for each of {', '.join(classes)}")
         self.classes, self.label_smoothing = tuple(classes), label_smoothing
         self.head: nn.Module = nn.Identity()  # of a family whose pooled states are ln p(text, class)
         if head != "none":
-            linear = Dropout(dropout), nn.Linear(d_model, len(self.classes))
-            self.head = nn.Sequential(*linear) if head == "plain" else nn.Sequential(nn.LayerNorm(d_model), *linear)
-        counted: dict[str, Metric | MetricCollection] = {
-            "accuracy": MulticlassAccuracy(len(classes), average="micro"),
-            "f1": MulticlassF1Score(len(classes), average="macro"),
-            "confusion": MulticlassConfusionMatrix(len(classes)),
-        }
+            self.head = linear_head(d_model, len(self.classes), dropout, normed=head == "linear")
+        weights = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
+        self.register_buffer("weights", None if weights is None else weights / weights.mean(), persistent=False)
+        self.measured = tuple(metrics)
+        counted: dict[str, Metric | MetricCollection] = {name: MEASURES[name](len(classes)) for name in metrics}
+        counted["confusion"] = MulticlassConfusionMatrix(len(classes))
         self.metrics = nn.ModuleDict({stage: MetricCollection(counted).clone() for stage in ("val", "test")})
         self.losses = nn.ModuleDict({stage: SumMetric() for stage in ("val", "test")})
 
     def forward(self, network: Network, batch: Mapping[str, Tensor]) -> Tensor:
         """Logits (B, n_classes)."""
-        states = network.encode(batch["tokens"], batch["mask"], batch.get("segments"))  # (B, T, D)
-        return self.head(network.pool(states, batch["mask"]))
+        return self.head(pooled(network, batch))
 
     def loss(self, network: Network, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        logits = self(network, batch).float()
-        total = F.cross_entropy(logits, batch["label"], reduction="sum", label_smoothing=self.label_smoothing)
+        logits, label = self(network, batch).float(), batch["label"]
+        options: dict[str, Any] = {"weight": self.weights, "label_smoothing": self.label_smoothing}
+        total = F.cross_entropy(logits, label, reduction="sum", **options)
+        if self.weights is not None:  # a row counts for as much as it weighs
+            return total, self.weights[label].sum()
         return total, torch.tensor(len(logits), device=logits.device)
 
     def score(self, network: Network, batch: Mapping[str, Tensor], stage: str) -> dict[str, Tensor]:
@@ -66,8 +92,7 @@ class Classification(Task):
         n_rows = measured["confusion"].sum().item()
         return {
             "loss": self.losses[stage].compute().item() / max(n_rows, 1),
-            "accuracy": measured["accuracy"].item(),
-            "f1": measured["f1"].item(),
+            **{name: measured[name].item() for name in self.measured},
             "rows": n_rows,
         }
 
