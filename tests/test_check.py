@@ -50,6 +50,10 @@ def refusal(cfg, *dotlist):
         (["model=transfomer"], "no model is called 'transfomer' (command line). Did you mean transformer?"),
         (["trainer=gpu,cpuu"], "no trainer is called 'cpuu' (command line). Did you mean cpu?"),
         (["model="], "model= names no option"),
+        (["data=rte"], "no data is called 'rte' (command line). Did you mean glue/rte?"),
+        (["data=base/glue"], "no data is called 'base/glue' (command line)"),
+        (["glue/cola"], "'glue/cola' is not an override (command line). Did you mean data=glue/cola?"),
+        (["task=classification", "task.class_weights=0"], "task.class_weights: a list of number > 0 or balanced"),
         (["transformer"], "'transformer' is not an override (command line). Did you mean model=transformer?"),
         (["data", "=", "imdb"], "Write key=value, without spaces"),
         (["model.network.d_modle=3"], "Did you mean model.network.d_model (whole number >= 1, default 128)?"),
@@ -156,6 +160,12 @@ def test_pairs_that_cannot_be_name_those_that_can():
     config = outline({})
     config["task"] = config["task"] | {"needs": ["text", "target"]}
     with pytest.raises(ConfigError, match="and Imdb has text, label alone .*fit this corpus: .*classification"):
+        refuse_pair(config)
+    config = outline({"model": "ngram", "data": "glue/stsb"})
+    with pytest.raises(ConfigError, match="Regression puts a head on states, .*fit this task: (?!.*ngram).*lstm"):
+        refuse_pair(config)
+    config = outline({"data": "glue/stsb", "task": "classification"})
+    with pytest.raises(ConfigError, match="needs label, and STSB has text, score.*fit this task: .*glue/rte"):
         refuse_pair(config)
     config = outline({"model": "lstm", "task": "causal_lm"})
     config["data"] = config["data"] | {"separate_documents": True}

@@ -46,6 +46,17 @@ def test_every_corpus_picks_a_task_that_it_can_feed(corpus):
     assert cfg.task.architecture
 
 
+@pytest.mark.parametrize(
+    ("corpus", "monitor"),
+    [("imdb", "accuracy"), ("glue/cola", "matthews"), ("glue/mrpc", "binary_f1"), ("glue/stsb", "spearman")],
+)
+def test_a_corpus_says_what_it_is_judged_by(corpus, monitor):
+    assert compose(f"data={corpus}").callbacks.checkpoint.monitor == f"val/{monitor}"
+    chosen = compose(f"data={corpus}", "task.metrics=[f1]").task.monitor
+    assert chosen == "val/f1"
+    assert compose(f"data={corpus}", "task=causal_lm").task.monitor == "val/bits_per_byte"
+
+
 def test_every_file_is_an_option_or_the_root():
     assert len(yaml_files()) == len(OPTIONS) + 1
 

@@ -7,6 +7,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from glue_files import write_glue
 from jobs import ROOT, TINY, write_reviews
 from lmlab import check
 from lmlab.errors import ConfigError
@@ -15,6 +16,7 @@ from lmlab.job import run
 SIZES = {"gpt2_medium", "gpt2_large", "gpt2_xl"}  # of one family: that they compose is told by test_configs.py
 MODELS = sorted({path.stem for path in (ROOT / "conf" / "model").glob("*.yaml")} - SIZES)
 CORPORA = sorted(path.stem for path in (ROOT / "conf" / "data").glob("*.yaml"))
+CORPORA += ["glue/cola", "glue/mnli", "glue/stsb"]  # of each kind one: the others have the same tasks
 
 
 @pytest.mark.parametrize("data", CORPORA)
@@ -26,7 +28,9 @@ def test_a_batch_goes_through_or_the_pair_is_refused(model, data, tmp_path, monk
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         plain = compose("config", choice)
         reviews = write_reviews(Path("reviews"), classes=tuple(plain.data.classes or ["negative", "positive"]))
-        if plain.data.label_column is None:
+        if data.startswith("glue/"):
+            reviews = write_glue(Path("glue"))
+        elif plain.data.label_column is None:
             reviews = Path("reviews.txt")
             reviews.write_text("a film that is one of many\n" * 200)
         limits = [f"trainer.limit_{split}_batches=1" for split in ("train", "val", "test")]

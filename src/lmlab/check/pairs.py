@@ -30,6 +30,13 @@ def refuse_pair(config: Mapping[str, Any]) -> None:
             f"Models that fit this task: {listed(families_with(shape))}. "
             f"Tasks that fit this model: {listed(tasks_with(shapes))}",
         )
+    if model.get("head") == "none" and "score" in needs:
+        raise ConfigError(
+            f"{called(task)} puts a head on states, and those of {called(model.get('network', model))} are the "
+            "log-probabilities of classes",
+            "model and task",
+            f"Models that fit this task: {listed(families_with(str(shape), headed=True))}",
+        )
     if data.get("separate_documents") and not model.get("separates_documents"):
         able = [name for name in groups()["model"] if metadata("model", name, "separates_documents")]
         fix = f"Set it to false, or use model=, one of {listed(able)}"
@@ -37,8 +44,14 @@ def refuse_pair(config: Mapping[str, Any]) -> None:
 
 
 def refuse_stage(config: Mapping[str, Any]) -> None:
-    """Raises ConfigError for a stage that asks what the run's task was not trained to answer."""
+    """Raises ConfigError for a stage that asks what the run's task or corpus has no answer to."""
     stage, task = str((config.get("stage") or {}).get("_target_")).rpartition(".")[2], config["task"]
+    if stage == "submit" and "submission" not in (config["data"].get("provides") or ()):
+        raise ConfigError(
+            f"{called(config['data'])} has no leaderboard to write to",
+            "stage=submit",
+            f"Corpora that fit this stage: {listed(corpora_with(['submission']))}",
+        )
     answers = {metadata("task", name, "_target_"): metadata("task", name, "answers") for name in groups()["task"]}
     own = answers.get(task.get("_target_"))
     if own is not None and stage not in own and any(stage in stages for stages in answers.values() if stages):
@@ -79,8 +92,9 @@ def tasks_for(provides: Iterable[str]) -> list[str]:
     return [name for name in groups().get("task", []) if set(metadata("task", name, "needs") or ()) <= set(provides)]
 
 
-def families_with(shape: str) -> list[str]:
-    return [name for name in groups().get("model", []) if shape in (metadata("model", name, "architectures") or ())]
+def families_with(shape: str, headed: bool = False) -> list[str]:
+    found = [name for name in groups().get("model", []) if shape in (metadata("model", name, "architectures") or ())]
+    return [name for name in found if not headed or metadata("model", name, "head") != "none"]
 
 
 def tasks_with(shapes: Iterable[str]) -> list[str]:

@@ -18,11 +18,13 @@ def yaml_files() -> tuple[Path, ...]:
 
 @lru_cache
 def groups() -> dict[str, list[str]]:
-    """Group -> its options."""
+    """Group -> its options, those in folders below it too (data=glue/cola); what options build on is in base/."""
     found: dict[str, list[str]] = {}
     for file in yaml_files():
         if file.parent != CONF:
-            found.setdefault(file.parent.relative_to(CONF).as_posix(), []).append(file.stem)
+            group, _, option = file.relative_to(CONF).with_suffix("").as_posix().partition("/")
+            below = "/base" if option.startswith("base/") else ""
+            found.setdefault(group + below, []).append(option.removeprefix("base/"))
     return found | {group: [] for group in LAYERED if group not in found}
 
 

@@ -34,7 +34,8 @@ def fit(experiment: Experiment) -> dict[str, dict[str, float]]:
             results["val"] = numbers(trainer.callback_metrics, "val/")
         evaluations = () if experiment.pruned else (("val", trainer.validate), ("test", trainer.test))
         for stage, evaluate in evaluations:
-            evaluate(module, datamodule=corpus, verbose=False)
+            if len(corpus.datasets[stage]):
+                evaluate(module, datamodule=corpus, verbose=False)
             results[stage] = numbers(trainer.callback_metrics, f"{stage}/")
         if trainer.is_global_zero:
             for stage, values in results.items():

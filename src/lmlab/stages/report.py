@@ -46,7 +46,8 @@ def print_results(experiment: Experiment, results: Mapping[str, Mapping[str, flo
     scored = {split: results[split] for split in ("val", "test") if results.get(split)}
     names = dict.fromkeys(name.partition("/")[2] for values in scored.values() for name in values)
     rows = [[name, *(number(values.get(f"{split}/{name}")) for split, values in scored.items())] for name in names]
-    print_columns("Results", ["", *scored], rows)
+    named = [experiment.corpus.official_splits.get(split, split) for split in scored]
+    print_columns("Results", ["", *named], rows)
     told = results.get("fit", {})
     if told:
         steps, speed = told["fit/steps"], told.get("throughput/tokens_per_second")
@@ -57,8 +58,12 @@ def print_results(experiment: Experiment, results: Mapping[str, Mapping[str, flo
     if (path / "wandb").is_dir():
         print(f"dashboard    wandb leet {path / 'wandb'}")
     print(f"test again   python src/run.py stage=test run={path}")
+    data = experiment.config["data"]
     for stage in experiment.config["task"].get("answers", ()):
-        print(f"{stage:<12} python src/run.py stage={stage} run={path} {QUESTIONS[stage]}")
+        second = " stage.pair_column=pair" if stage == "predict" and data.get("pair_column") else ""
+        print(f"{stage:<12} python src/run.py stage={stage} run={path} {QUESTIONS[stage]}{second}")
+    if "submission" in data.get("provides", ()):
+        print(f"leaderboard  python src/run.py stage=submit run={path}")
 
 
 def number(value: float | None) -> str:

@@ -8,13 +8,15 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from queue import Empty, Queue
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
 from lmlab.errors import ConfigError, DiskError
 
+Text = TypeVar("Text")  # one, or a pair of them
 
-def groups(texts: Iterable[str], size: int) -> Iterator[list[str]]:
-    group: list[str] = []
+
+def groups(texts: Iterable[Text], size: int) -> Iterator[list[Text]]:
+    group: list[Text] = []
     for text in texts:
         group.append(text)
         if len(group) == size:
@@ -24,7 +26,7 @@ def groups(texts: Iterable[str], size: int) -> Iterator[list[str]]:
         yield group
 
 
-def arriving(texts: Iterable[str], size: int) -> Iterator[list[str]]:
+def arriving(texts: Iterable[Text], size: int) -> Iterator[list[Text]]:
     """Groups of what has come so far: a person typing gets each answer at once, a pipe full batches."""
     queue: Queue = Queue(maxsize=4 * size)
     end = object()

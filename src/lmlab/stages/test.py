@@ -1,4 +1,4 @@
-"""Score a finished run's best checkpoint on the test split, or on the corpus that `data.path=` names."""
+"""Score a finished run's best checkpoint on what its corpus is scored on, or on the corpus that `data.path=` names."""
 
 from lmlab.experiment import Experiment
 from lmlab.stages.fit import numbers
@@ -6,13 +6,18 @@ from lmlab.stages.report import print_results
 
 
 def test(experiment: Experiment, checkpoint: str = "best.ckpt") -> dict[str, dict[str, float]]:
-    trainer, run = experiment.trainer, experiment.run
+    trainer, run, corpus = experiment.trainer, experiment.run, experiment.corpus
     experiment.load_weights(run.checkpoints / checkpoint)
     with experiment.ranks():
-        trainer.test(experiment.module, datamodule=experiment.corpus, verbose=False)
-        results = {"test": numbers(trainer.callback_metrics, "test/")}
+        corpus.setup()
+        results = {}
+        for split in corpus.scored:
+            evaluate = trainer.test if split == "test" else trainer.validate
+            evaluate(experiment.module, datamodule=corpus, verbose=False)
+            results[split] = numbers(trainer.callback_metrics, f"{split}/")
         if trainer.is_global_zero:
-            corpus = experiment.corpus.summary()
-            run.update_metrics(f"test on {corpus['source']} {corpus['fingerprint'][:12]}", results["test"])
+            summary = corpus.summary()
+            for split, values in results.items():
+                run.update_metrics(f"{split} on {summary['source']} {summary['fingerprint'][:12]}", values)
             print_results(experiment, results)
     return results
