@@ -94,13 +94,15 @@ def one_run(cfg, overrides: list[str], choices: dict[str, str]) -> float | None:
     from lmlab.job import run
     from lmlab.sweeps import records
 
-    facts: dict[str, float | None] = {"objective": None}
+    facts = {"objective": None}
     try:
-        facts = records.facts(run(cfg, overrides, choices), cfg.task.monitor)
+        results = run(cfg, overrides, choices)
+        facts = records.facts(results, cfg.task.monitor) | {"scores": records.scores(results, cfg.task)}
     finally:
         if sweep.job is not None:
             folder = records.sweep_folder(cfg.run.output, sweep.name)
-            records.update(folder, sweep.job, run=cfg.run.folder, **facts)
+            judged = {"monitor": cfg.task.monitor, "mode": cfg.task.mode}
+            records.update(folder, sweep.job, run=cfg.run.folder, **judged, **facts)
     return facts["objective"]
 
 

@@ -56,6 +56,37 @@ def test_a_loss_is_best_when_low(tmp_path):
     assert [row["job"] for row in table.by_objective(records.read(tmp_path), "min")] == [1, 2, 3, 4, 5, 0]
 
 
+def test_jobs_judged_by_different_numbers_stand_side_by_side(tmp_path, capsys):
+    judged = {
+        "glue/cola": ("val/matthews", {"val/matthews": 0.5, "val/accuracy": 0.8}),
+        "glue/mnli": ("val/accuracy", {"val/accuracy": 0.7, "test/accuracy": 0.71}),
+        "glue/rte": ("val/accuracy", None),
+    }
+    for job, (data, (monitor, scores)) in enumerate(judged.items()):
+        facts = {"status": "finished" if scores else "failed", "monitor": monitor, "mode": "max"}
+        facts |= {"objective": scores[monitor], "scores": scores, "training_seconds": 60.0} if scores else {}
+        records.update(tmp_path, job, overrides=["experiment=glue", f"data={data}"], **facts)
+    table.conclude(tmp_path, "val/f1", "max")
+    cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in capsys.readouterr().out.splitlines()]
+    assert [row for row in cells if row] == [
+        ["0", "finished", "glue/cola", "matthews / accuracy", "0.5000 / 0.8000", "", "60"],
+        ["1", "finished", "glue/mnli", "accuracy", "0.7000", "0.7100", "60"],
+        ["2", "failed", "glue/rte", "", "", "", ""],
+    ]
+    with (tmp_path / "sweep.csv").open() as file:
+        assert [row["monitor"] for row in csv.DictReader(file)] == ["val/matthews", "val/accuracy", "val/accuracy"]
+    assert not (tmp_path / "plots").exists()
+
+
+def test_jobs_that_agree_say_what_they_are_judged_by(tmp_path, capsys):
+    for job, bits in enumerate((2.0, 1.5)):
+        facts = {"status": "finished", "monitor": "val/bits_per_byte", "mode": "min", "objective": bits}
+        records.update(tmp_path, job, overrides=[f"data={job}"], **facts)
+    table.conclude(tmp_path, "val/accuracy", "max")
+    said = capsys.readouterr().out
+    assert "val/bits_per_byte" in said and said.index("1.5000") < said.index("2.0000")
+
+
 def test_importance_finds_the_parameter_that_decides():
     rows = [
         {"overrides": [f"x={x}", f"y={y}"], "status": "finished", "objective": float(x)}
@@ -78,6 +109,14 @@ def test_the_objective_is_the_monitored_number_of_the_stage():
     assert records.facts(results, "val/accuracy") == {"objective": 0.8, "training_seconds": 1.0}
     assert records.facts({"test": {"test/accuracy": 0.7}}, "val/accuracy") == {"objective": 0.7}
     assert records.facts(None, "val/accuracy") == {"objective": None}
+
+
+def test_the_scores_of_a_job_are_what_its_task_is_judged_by():
+    results = {"val": {"val/loss": 1.0, "val/accuracy": 0.8, "val/f1": 0.7}, "test": {"test/f1": 0.6}, "fit": None}
+    judged = {"val/f1": 0.7, "val/accuracy": 0.8, "test/f1": 0.6}
+    assert records.scores(results, {"monitor": "val/f1", "metrics": ["accuracy", "f1"]}) == judged
+    assert records.scores({"val": {"val/loss": 1.0}}, {"monitor": "val/loss"}) == {"val/loss": 1.0}
+    assert records.scores(None, {"monitor": "val/loss"}) == {}
 
 
 def test_no_torch_is_needed():

@@ -9,7 +9,8 @@ from lmlab.run_directory import RunDirectory, read_json, replace
 
 BOOKKEEPING = ("sweep.name=", "sweep.job=")  # overrides that a sweep adds to those of its jobs
 COSTS = {"training_seconds": "fit/seconds", "parameters": "fit/parameters"}
-Record = dict[str, Any]  # job, overrides, status, exit_code, objective, seconds, run, and what COSTS names
+# job, overrides, status, exit_code, monitor, mode, objective, scores, seconds, run, and what COSTS names
+Record = dict[str, Any]
 
 
 def sweep_folder(output: str, name: str) -> Path:
@@ -39,13 +40,26 @@ def facts(results: object, monitor: str) -> dict[str, float | None]:
 
     The objective is the monitored number, by its full name, else by its last part (test/accuracy).
     """
-    if not isinstance(results, Mapping):
+    if not (values := numbers(results)):
         return {"objective": None}
-    values = {name: value for part in results.values() if isinstance(part, Mapping) for name, value in part.items()}
     leaf = monitor.rpartition("/")[2]
     near = (value for name, value in values.items() if name.rpartition("/")[2] == leaf)
     costs = {fact: values[name] for fact, name in COSTS.items() if name in values}
     return {"objective": values.get(monitor, next(near, None)), **costs}
+
+
+def numbers(results: object) -> dict[str, float]:
+    """All numbers of a stage's results, if it has any."""
+    parts = results.values() if isinstance(results, Mapping) else ()
+    return {name: value for part in parts if isinstance(part, Mapping) for name, value in part.items()}
+
+
+def scores(results: object, task: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers of a stage's results that answers to a task are judged by, the monitored one first."""
+    leaves = dict.fromkeys((task["monitor"].partition("/")[2], *task.get("metrics", ())))
+    names = [f"{split}/{leaf}" for split in ("val", "test") for leaf in leaves]
+    values = numbers(results)
+    return {name: values[name] for name in names if name in values}
 
 
 def status(run: str | None, exit_code: int) -> str:

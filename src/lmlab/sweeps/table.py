@@ -13,31 +13,30 @@ COLUMNS = ("job", "status", "exit_code", "objective", "seconds", *records.COSTS,
 
 
 def conclude(folder: Path, monitor: str, mode: str) -> None:
-    """Write sweep.csv and the plots of what has run so far, and print the table."""
-    rows = by_objective(records.read(folder), mode)
+    """Write sweep.csv and the plots of what has run so far, and print the table; `monitor` and `mode` are those of jobs
+    that do not say. Jobs that are judged by different numbers are no contest: they stay in order, without plots."""
+    rows = [row for row in records.read(folder) if "status" in row]
     if not rows:
         return
+    judged = {(row["monitor"], row["mode"]) for row in rows if "monitor" in row} or {(monitor, mode)}
+    contest = len(judged) == 1
+    if contest:
+        [(monitor, mode)] = judged
+        rows = by_objective(rows, mode)
     searched = varied(rows)
+    facts = [*COLUMNS, *([] if contest else ["monitor"])]
     path = folder / "sweep.csv"
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow([*COLUMNS, *searched, "overrides"])
+        writer.writerow([*facts, *searched, "overrides"])
         for row in rows:
             values = values_of(row)
-            facts = [*(row.get(name) for name in COLUMNS), *(values.get(key) for key in searched)]
-            writer.writerow([*facts, " ".join(row["overrides"])])
+            told = [*(row.get(name) for name in facts), *(values.get(key) for key in searched)]
+            writer.writerow([*told, " ".join(row["overrides"])])
     costs = [name for name in records.COSTS if len({row.get(name) for row in rows} - {None}) > 1]
-    shown = [
-        [
-            *(str(row["job"]), row["status"], number(row.get("objective"))),
-            *("" if row.get(name) is None else f"{row[name]:,.0f}" for name in costs),
-            *map(short, pick(row, searched)),
-        ]
-        for row in rows
-    ]
-    print_columns("Sweep", ["job", "status", monitor, *(name.replace("_", " ") for name in costs), *searched], shown)
+    print_columns("Sweep", *(ranking(rows, monitor, costs, searched) if contest else overview(rows, searched)))
     print(f"table        {path}")
-    if any(row.get("objective") is not None for row in rows):
+    if contest and any(row.get("objective") is not None for row in rows):
         from lmlab.sweeps.plots import draw
 
         draw(folder / "plots", rows, searched, monitor, mode)
@@ -56,6 +55,41 @@ def by_objective(rows: Sequence[Record], mode: str) -> list[Record]:
     return sorted((row for row in rows if "status" in row), key=rank)
 
 
+Cells = tuple[list[str], list[list[str]]]  # header and rows
+
+
+def ranking(rows: Sequence[Record], monitor: str, costs: Sequence[str], searched: Sequence[str]) -> Cells:
+    """What jobs have reached, what it cost, and what was different."""
+    header = ["job", "status", monitor, *(name.replace("_", " ") for name in costs), *searched]
+    return header, [
+        [
+            *(str(row["job"]), row["status"], number(row.get("objective"))),
+            *(whole(row.get(name)) for name in costs),
+            *map(short, pick(row, searched)),
+        ]
+        for row in rows
+    ]
+
+
+def overview(rows: Sequence[Record], searched: Sequence[str]) -> Cells:
+    """Jobs side by side with what each is judged by, on the splits that were scored."""
+    splits = [split for split in ("val", "test") if any(told_of(row, split) for row in rows)]
+    header = ["job", "status", *searched, "metric", *splits, "training seconds"]
+    return header, [
+        [
+            *(str(row["job"]), row["status"], *map(short, pick(row, searched))),
+            " / ".join(dict.fromkeys(name.partition("/")[2] for name in row.get("scores", {}))),
+            *(" / ".join(map(number, told_of(row, split))) for split in splits),
+            whole(row.get("training_seconds")),
+        ]
+        for row in rows
+    ]
+
+
+def told_of(row: Record, split: str) -> list[float]:
+    return [value for name, value in row.get("scores", {}).items() if name.startswith(f"{split}/")]
+
+
 def pick(row: Record, keys: Sequence[str]) -> list[str]:
     values = values_of(row)
     return [values.get(key, "") for key in keys]
@@ -70,6 +104,10 @@ def varied(rows: Sequence[Record]) -> list[str]:
 
 def number(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"
+
+
+def whole(value: float | None) -> str:
+    return "" if value is None else f"{value:,.0f}"
 
 
 def short(value: str) -> str:
