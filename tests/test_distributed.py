@@ -6,6 +6,7 @@ import json
 import pytest
 import torch
 
+from glue_files import write_glue
 from jobs import TINY, lmlab, only_run, write_reviews
 
 SHORT = ["trainer.max_steps=6", "optimizer=sgd"]  # with all the dropout there is: it belongs to the texts
@@ -35,6 +36,16 @@ def test_two_processes_equal_one_with_the_same_global_batches(tmp_path):
         assert scores[1][split] == pytest.approx(scores[0][split], abs=1e-6)
     assert all(0 < score["fit"]["throughput/mfu"] < 1 for score in scores)
     assert scores[1]["test"]["test/rows"] == 11  # each row once, though two do not divide them
+
+
+def test_correlations_are_of_all_ranks_rows(tmp_path):
+    told = []
+    for machine in ("cpu", "ddp"):
+        cwd = tmp_path / machine
+        write_glue(cwd / "glue")
+        lmlab("data=glue/stsb", "data.path=glue", *TINY, *SHORT, f"trainer={machine}", "logger=csv", cwd=cwd)
+        told.append(json.loads((only_run(cwd) / "metrics.json").read_text())["val"])
+    assert told[1] == pytest.approx(told[0], abs=1e-5) and told[1]["val/rows"] == 10 and told[1]["val/spearman"] != 0
 
 
 BROKEN = """

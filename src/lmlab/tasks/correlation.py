@@ -47,7 +47,7 @@ class Correlations(Metric):
             "loss": (estimates - scores).square().mean(),
             "pearson": pearson(estimates, scores),
             "spearman": pearson(ranks(estimates), ranks(scores)),
-            "rows": torch.tensor(len(scores)),
+            "rows": torch.tensor(len(scores), device=scores.device),
         }
 
 

@@ -48,7 +48,8 @@ class Regression(Task):
 
     def loss(self, network: Network, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         estimates = self(network, batch)
-        return F.mse_loss(estimates, batch["score"], reduction="sum"), torch.tensor(len(estimates))
+        loss = F.mse_loss(estimates, batch["score"], reduction="sum")
+        return loss, torch.tensor(len(estimates), device=loss.device)
 
     def score(self, network: Network, batch: Mapping[str, Tensor], stage: str) -> dict[str, Tensor]:
         estimates = self(network, batch)
