@@ -9,7 +9,7 @@ Printed: rows a second, their ratio, and the share of the rate at which torch mu
 """
 
 import argparse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
 
 import side_by_side
@@ -42,8 +42,8 @@ def compare(arguments: argparse.Namespace) -> None:
     print_columns("Training, rows a second", ["precision", "lmlab", "Trainer", "ratio", "share of matmul peak"], rows)
 
 
-def measure_lmlab(arguments: argparse.Namespace) -> dict[str, float]:
-    with side_by_side.job(arguments, SETTINGS, bare=True) as job:
+def measure_lmlab(arguments: argparse.Namespace, settings: Sequence[str] = SETTINGS) -> dict[str, float]:
+    with side_by_side.job(arguments, settings, bare=True) as job:
         rows, seconds = side_by_side.fitted(job, arguments.warmup)
         total, batch = side_by_side.operations(job)
     useful = total * float(batch["mask"].float().mean()) / len(batch["mask"])  # of a row, its padding left out
