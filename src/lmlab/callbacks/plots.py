@@ -56,7 +56,7 @@ def learning_curve(metrics: pd.DataFrame) -> Figure:
         values = metrics[["step", name]].dropna()
         axis, color = (losses, "tab:orange") if name == "val/loss" else (scores, None)
         axis.plot(values["step"], values[name], marker="o", markersize=3, label=name, color=color)
-    losses.set(xlabel="optimizer step", ylabel="cross-entropy (nats)", title="Loss")
+    losses.set(xlabel="optimizer step", ylabel="mean over targets", title="Loss")
     scores.set(xlabel="optimizer step", title="Validation")
     for axis in (losses, scores):
         axis.grid(alpha=0.3)
