@@ -7,6 +7,7 @@ from pathlib import Path
 from lmlab.errors import DiskError
 from lmlab.experiment import Experiment
 from lmlab.stages import huggingface
+from lmlab.tokenizer import Tokenizer
 
 
 def export(
@@ -27,7 +28,11 @@ def export(
 def writers(experiment: Experiment) -> dict[str, Callable[[Path], list[Path]]]:
     """What fills a folder, by the format's name: the family's own, and those of every family with published weights."""
     module, tokenizer = experiment.module, experiment.corpus.tokenizer
-    own = {name: partial(write, tokenizer=tokenizer) for name, write in module.exports.items()}
-    if module.network.published is None:
-        return own
-    return own | {"huggingface": partial(huggingface.write, experiment)}
+
+    def of_family(write: Callable[[Path, Tokenizer], list[Path]]) -> Callable[[Path], list[Path]]:
+        return lambda folder: write(folder, tokenizer)
+
+    found = {name: of_family(write) for name, write in module.exports.items()}
+    if module.network.published is not None:
+        found["huggingface"] = partial(huggingface.write, experiment)
+    return found

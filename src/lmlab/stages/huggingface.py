@@ -1,6 +1,7 @@
 """A run's model as a folder that transformers loads: config, weights, tokenizer and a card that says what it is."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ def is_theirs(network: nn.Module, task: nn.Module) -> bool:
     return plain and getattr(network, "pooler", None) is not None
 
 
-def save(state: dict[str, Tensor], file: Path) -> None:
+def save(state: Mapping[str, Tensor], file: Path) -> None:
     save_file({name: tensor.detach().contiguous().clone() for name, tensor in state.items()}, file, {"format": "pt"})
 
 
