@@ -1,0 +1,15 @@
+"""A training ends when it no longer gets better."""
+
+import sys
+from typing import Literal
+
+from lightning.pytorch import callbacks
+
+from lmlab.ranges import PositiveInt
+
+
+class EarlyStopping(callbacks.EarlyStopping):
+    """Lightning's, which counts validations without a better score in the checkpoint; off where `patience` is None."""
+
+    def __init__(self, monitor: str, mode: Literal["min", "max"], patience: PositiveInt | None = None) -> None:
+        super().__init__(monitor, mode=mode, patience=patience or sys.maxsize, strict=False, check_finite=False)
