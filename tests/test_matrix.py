@@ -13,7 +13,8 @@ from lmlab import check
 from lmlab.errors import ConfigError
 from lmlab.job import run
 
-SIZES = {"gpt2_medium", "gpt2_large", "gpt2_xl"}  # of one family: that they compose is told by test_configs.py
+SIZES = {"gpt2_medium", "gpt2_large", "gpt2_xl"}  # of a family: that they compose is told by test_configs.py
+SIZES |= {"bert_tiny", "bert_mini", "bert_small", "bert_large", "minilm", "roberta_large"}
 MODELS = sorted({path.stem for path in (ROOT / "conf" / "model").glob("*.yaml")} - SIZES)
 CORPORA = sorted(path.stem for path in (ROOT / "conf" / "data").glob("*.yaml"))
 CORPORA += ["glue/cola", "glue/mnli", "glue/stsb"]  # of each kind one: the others have the same tasks
