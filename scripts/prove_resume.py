@@ -51,7 +51,7 @@ SCENARIOS: dict[str, tuple[list[str], list[str]]] = {  # overrides of all attemp
     "rnn": ([*RECURRENT, "model=rnn"], []),
     "lstm": ([*RECURRENT, "model=lstm"], []),
     "gru": ([*RECURRENT, "model=gru"], []),
-    "masked": ([*BERT, *RAW, "task=masked_lm"], []),
+    "masked": ([*BERT, "task=masked_lm", *RAW[1:]], []),
     "lora": ([*BERT, "model.lora_rank=2", "model.layer_decay=0.8"], []),
     "lstm-processes": ([*RECURRENT, "model=lstm", "trainer=ddp"], []),
 }
