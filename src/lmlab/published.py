@@ -57,13 +57,19 @@ def hub_folder(name: str) -> Path:
 def tokenizer_file(weights: str) -> Path:
     """The tokenizer.json that belongs to `weights`, or is it."""
     path = located(weights)
-    if path.is_file():
-        if path.suffix == ".json":
-            return path
-        path = path.parent.parent if path.suffix == ".ckpt" else path.parent
-    if not (path / TOKENIZER).is_file():
+    if path.suffix == ".json":
+        return path
+    file = folder_of(path) / TOKENIZER
+    if not file.is_file():
         raise InputMissing(f"there is no {TOKENIZER} beside the weights", str(path), "Add it, or choose tokenizer=")
-    return path / TOKENIZER
+    return file
+
+
+def folder_of(path: Path) -> Path:
+    """The folder that tells of weights: the run's of a checkpoint, else where they lie."""
+    if path.is_dir():
+        return path
+    return path.parent.parent if path.suffix == ".ckpt" else path.parent
 
 
 def config_of(folder: Path) -> dict[str, Any]:

@@ -7,9 +7,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lmlab.ranges import NonNegativeFloat, PositiveFloat, PositiveInt, Probability
-from lmlab.tokenizer import Tokenizer
+from lmlab.tokenizer import SPECIALS, Tokenizer
 
-NEVER = (Tokenizer.pad_id, Tokenizer.unk_id, Tokenizer.cls_id, 4)  # `Tokenizer.never` of our own kinds
+NEVER = tuple(id for id in range(len(SPECIALS)) if id != Tokenizer.sep_id)  # `Tokenizer.never` of our own kinds
 
 
 def with_tokens(

@@ -4,13 +4,14 @@ import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from lmlab import checkpointing, published
+from lmlab.check import read_config
 from lmlab.errors import CheckpointError, InputMissing
 from lmlab.nn.lora import merged
 from lmlab.nn.network import Network
@@ -130,12 +131,20 @@ SIZES = {  # of a published config.json -> where they stand here
 
 def advice(path: Path) -> str:
     """The overrides that make the model as large as the weights, where their config.json tells."""
-    config: dict[str, Any] = published.config_of(path if path.is_dir() else path.parent)
-    sizes = [f"{here}={config[there]}" for there, here in SIZES.items() if there in config]
+    folder = published.folder_of(path)
+    if (folder / "manifest.json").is_file():
+        config = read_config(str(folder))
+        network, rows = config["model"]["network"], config["tokenizer"]["vocab_size"]
+        told = {key: network[key] for key in ("d_model", "n_layers", "n_heads", "d_ff") if key in network}
+        sizes = [f"tokenizer.vocab_size={rows}", *(f"model.network.{key}={value}" for key, value in told.items())]
+        kind = network["_target_"].rpartition(".")[2]
+    else:
+        config = published.config_of(folder)
+        sizes = [f"{here}={config[there]}" for there, here in SIZES.items() if there in config]
+        kind = config.get("model_type", "the same family")
     if not sizes:
         return "Choose the model and the sizes that they were trained with"
-    kind = config.get("model_type", "the same family")
-    return f"These are weights of {kind}: choose its model= with {' '.join(dict.fromkeys(sizes))}"
+    return f"These are weights of {kind}: choose its model= with {' '.join(sizes)}"
 
 
 def summary(names: list[str], most: int = 3) -> str:

@@ -6,6 +6,8 @@ import sys
 
 import hydra.utils
 import pytest
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 
 import run as front
 from jobs import TINY, lmlab, write_reviews
@@ -13,6 +15,7 @@ from lmlab.check.pairs import metadata, refuse_export
 from lmlab.check.yaml_files import groups
 from lmlab.errors import ConfigError
 from lmlab.module import LanguageModule
+from lmlab.nn.network import Network
 
 TEXT = (
     "To be, or not to be, that is the question.\nWhether it is nobler in the mind to be.\nAsk the sea, or ask it not.\n"
@@ -118,6 +121,15 @@ def test_a_classifier_is_written_class_by_class_and_read_by_none(place, here):
     assert code == 2 and "Add task=causal_lm" in said
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_special_entries_of_others_are_not_counted(place, here):
+    words = ["[PAD]", "[unused]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "to", "be"]
+    foreign = WordLevel({word: number for number, word in enumerate(words)}, unk_token="[UNK]")
+    Tokenizer(foreign).save(str(place / "foreign.json"))
+    code, _, said = here(*FIT, "tokenizer.path=foreign.json")
+    assert code == 2 and "other special entries than n-gram models are counted with" in said
+
+
 def test_a_family_without_a_format_is_refused(place, here):
     run = f"run={RUN.format('first')}"
     code, _, said = here("stage=export", run, "stage.format=onnx")
@@ -132,5 +144,5 @@ def test_yaml_names_the_formats_that_the_module_has(model):
     module = hydra.utils.get_class(metadata("model", model, "_target_"))
     network = hydra.utils.get_class(metadata("model", model, "network")["_target_"])
     formats = ["arpa"] * (module.exports is not LanguageModule.exports)
-    formats += ["huggingface"] * (hasattr(network, "config"))
+    formats += ["huggingface"] * (network.config is not Network.config)
     assert (metadata("model", model, "exports") or []) == formats

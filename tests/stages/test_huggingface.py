@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 import run as front
 from jobs import write_reviews
 from lmlab.check import read_config
+from lmlab.errors import CheckpointError
 from lmlab.experiment import Experiment
 from lmlab.run_directory import RunDirectory
 
@@ -102,3 +103,22 @@ def test_transformers_answers_as_the_run_does_and_the_weights_come_back(task, mo
     assert all(torch.equal(tensor, before[key][-len(tensor) :]) for key, tensor in ours.items())  # used positions alone
     card = (out / "README.md").read_text()
     assert f"# {architecture}" in card and "model=" in card and "| val/" in card
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_pretraining_is_fine_tuned_on_another_task_with_its_tokenizer(place, here, capsys, monkeypatch):
+    shape = [word for word in SHAPE if not word.startswith("tokenizer")]
+    first = ["model=bert_tiny", "data=text_files", "data.path=play.txt", "task=masked_lm", "run.id=before"]
+    here(*first, *SHAPE, "tokenizer=wordpiece")
+    (before,) = place.glob("outputs/*/before")
+    after = ["model=bert_tiny", "data=text_files", "data.path=reviews", "tokenizer=pretrained", f"weights={before}"]
+    assert front.main([*after, *shape]) == CheckpointError.exit_code
+    assert "with tokenizer.vocab_size=300 model.network.d_model=128" in capsys.readouterr().err
+    here(*after, *shape, "tokenizer.vocab_size=300", "optimizer.lr=1e-9", "run.id=after")
+    (folder,) = place.glob("outputs/*/after")
+    assert (folder / "tokenizer.json").read_text() == (before / "tokenizer.json").read_text()
+    begun, learned = (finished(some).module.network.state_dict() for some in (before, folder))
+    shared = [name for name in learned if name in begun]
+    assert len(shared) == len(learned) - 2  # all but the pooler
+    assert all(torch.allclose(begun[name], learned[name], atol=1e-6) for name in shared)
+    assert "accuracy" in here("stage=test", f"run={folder}")

@@ -121,7 +121,6 @@ class Bert(Network):
         return states[:, 0] if self.pooler is None else self.pooler(states[:, 0]).tanh()
 
     def config(self) -> dict[str, Any]:
-        """The config.json by which transformers builds the same network."""
         first: Any = self.encoder.layers[0]
         kind = "roberta" if self.published is ROBERTA else "bert"
         return {

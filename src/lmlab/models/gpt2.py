@@ -115,7 +115,6 @@ class GPT2(Network):
         return states[torch.arange(len(states), device=states.device), last]
 
     def config(self) -> dict[str, Any]:
-        """The config.json by which transformers builds the same network."""
         return {
             "model_type": "gpt2",
             "vocab_size": self.embedding.table.num_embeddings,

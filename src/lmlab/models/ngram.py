@@ -166,6 +166,9 @@ class NgramModule(LanguageModule):
         trainer.limit_train_batches, trainer.val_check_interval, trainer.fit_loop.max_epochs = 1, 1.0, 1
         if trainer.ckpt_path is not None:
             return
+        if corpus.tokenizer.frame != Tokenizer.frame:
+            what = "the tokenizer has other special entries than n-gram models are counted with"
+            raise ConfigError(what, "tokenizer", "Train one: leave out tokenizer.path=")
         started = time.monotonic()
         if self.arpa:
             self.read_arpa(Path(self.arpa).expanduser(), corpus.tokenizer)

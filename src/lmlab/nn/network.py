@@ -61,6 +61,10 @@ class Network(nn.Module):
         weight = mask.unsqueeze(-1).to(states.dtype)  # (B, T, 1)
         return (states * weight).sum(1) / weight.sum(1).clamp(min=1)
 
+    def config(self) -> dict[str, Any]:
+        """The config.json by which transformers builds the same network, of a family with `published` names."""
+        raise NotImplementedError(f"transformers has no family like {type(self).__name__}.")
+
     def compile(self, **options: Any) -> None:
         """Let torch.compile, which takes the options, make graphs of what tasks call; a network has no `forward`."""
         for name in ("encode", "decode", "losses"):

@@ -90,24 +90,23 @@ class MaskedLM(Task):
         places = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
         return places.masked_fill(self.continues.to(tokens.device)[tokens], 0).cummax(1).values
 
-    def losses(self, network: Network, batch: Mapping[str, Tensor]) -> tuple[Float[Tensor, "N"], Float[Tensor, "N D"]]:
-        """-log p of each token that is asked for, and the states that answer."""
+    def asked(self, network: Network, batch: Mapping[str, Tensor]) -> tuple[Float[Tensor, "N D"], Int[Tensor, "N"]]:
+        """The states of the tokens that are asked for, and these tokens."""
         read, asked = self.corrupted(batch)
-        states = network.encode(read, batch["mask"], batch.get("segments"))[asked]
-        return network.losses(states, batch["tokens"][asked]), states
+        states = network.encode(read, batch["mask"], batch.get("segments"))
+        return states[asked], batch["tokens"][asked]
 
     def loss(self, network: Network, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        losses, _ = self.losses(network, batch)
-        return losses.sum(), torch.tensor(len(losses), device=losses.device)
+        states, targets = self.asked(network, batch)
+        return network.losses(states, targets).sum(), torch.tensor(len(targets), device=targets.device)
 
     def score(self, network: Network, batch: Mapping[str, Tensor], stage: str) -> dict[str, Tensor]:
         with noise_of((self,), EVALUATION, batch["rows"]):
-            losses, states = self.losses(network, batch)
-            asked = self.corrupted(batch)[1]
-        guesses = network.logits(states.unsqueeze(0)).squeeze(0).argmax(-1)
-        right = (guesses == batch["tokens"][asked]).sum()
-        for name, value in zip(COUNTED, (losses.double().sum(), right, asked.sum()), strict=True):
-            self.sums[stage][name].update(value.double())  # type: ignore[index]
+            states, targets = self.asked(network, batch)
+        nats = network.losses(states, targets).detach().double().sum()
+        right = (network.logits(states.unsqueeze(0)).squeeze(0).argmax(-1) == targets).sum()
+        for name, value in zip(COUNTED, (nats.item(), right.item(), len(targets)), strict=True):
+            self.sums[stage][name].update(value)  # type: ignore[index]
         return {"rows": batch["rows"]}
 
     def results(self, stage: str) -> dict[str, float]:
