@@ -155,7 +155,7 @@ def operations(job: Any) -> tuple[int, dict[str, Any]]:
     from lmlab import flops
 
     batch = next(iter(job.corpus.train_dataloader()))
-    with flops.counter() as counter:
+    with flops.Counter() as counter:
         job.module.task.loss(job.module.network, batch)[0].backward()
     return counter.get_total_flops(), batch
 

@@ -103,6 +103,21 @@ def test_a_good_command_line_passes_as_it_is(typed):
     assert sorted(command_line(typed).argv) == sorted(typed)
 
 
+@pytest.mark.parametrize(
+    ("typed", "task"),
+    [
+        (["model=bert_tiny", "data=wikitext2"], ["task=masked_lm"]),
+        (["model=roberta", "data=wikitext2", "seed=3"], ["task=masked_lm"]),
+        (["model=bert_tiny", "data=wikitext2", "task=causal_lm"], []),
+        (["model=bert_tiny", "data=imdb"], []),
+        (["model=gpt2", "data=wikitext2"], []),
+        (["-m", "model=bert,gpt2", "data=wikitext2"], []),  # each job of it picks its own
+    ],
+)
+def test_on_raw_text_a_family_picks_the_task_that_its_yaml_names(typed, task):
+    assert command_line(typed).inherited == task
+
+
 def test_shorthands_are_written_out():
     command = command_line(["debug=true"])
     assert command.argv == ["debug=default"] and command.debug

@@ -12,7 +12,7 @@ BATCH, LENGTH, WIDTH, LAYERS, VOCAB = 3, 8, 16, 2, 50
 
 
 def counted(work) -> int:
-    with flops.counter() as counter:
+    with flops.Counter() as counter:
         work()
     return counter.get_total_flops()
 

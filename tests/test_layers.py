@@ -18,6 +18,7 @@ LAYERS = [
     {
         "experiment",
         "weights",
+        "memory",
         "job",
         "check",
         "run_directory",

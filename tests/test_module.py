@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 
 from lmlab.models.transformer import Transformer
 from lmlab.module import LanguageModule, mixed
-from lmlab.optimizers import constant, parameter_groups, warmup_cosine, warmup_linear
+from lmlab.optimizers import constant, depths, parameter_groups, warmup_cosine, warmup_linear
 from lmlab.tasks.classification import Classification
 
 
@@ -120,3 +120,26 @@ def test_seeds_of_neighbouring_batches_ranks_and_epochs_all_differ():
         for rank in range(3)
     }
     assert len(seeds) == 3 * 3 * 20 * 3
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:You defined a .validation_step. but have no")
+def test_layers_learn_one_by_one_from_above():
+    learner = module(unfreezing=0.5)
+    first = {name: value.clone() for name, value in learner.state_dict().items()}
+    began = {}
+
+    class Watch(pl.Callback):
+        def on_train_batch_end(self, trainer, module, *_):
+            for name, value in module.named_parameters():
+                if not torch.equal(value, first[name]):
+                    began.setdefault(name, trainer.global_step - 1)
+
+    train(learner, [rows()] * 8, callbacks=[Watch()])
+    depth = depths(learner.network)
+    for (
+        name,
+        parameter,
+    ) in learner.network.named_parameters():  # one layer: above it 0, itself after 2, embeddings after 4
+        if parameter.grad is not None and f"network.{name}" in began:
+            assert began[f"network.{name}"] == {2: 0, 1: 2, 0: 4}[depth[id(parameter)]], name
+    assert set(began.values()) == {0, 2, 4} and began["task.head.0.weight"] == 0

@@ -1,6 +1,7 @@
 """From a config to a corpus, a task, a network and a trainer: the only caller of Hydra's instantiate."""
 
 import contextlib
+import math
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +17,7 @@ from lmlab import checkpointing, launched, machine, weights
 from lmlab.callbacks.checkpoints import Checkpoints
 from lmlab.callbacks.same_config import SameConfig
 from lmlab.callbacks.stop_when_asked import StopWhenAsked
-from lmlab.check import METADATA, allowed
+from lmlab.check import FIRST_STAGES, METADATA, allowed
 from lmlab.data.corpus import Corpus
 from lmlab.distributed import DDP, processes
 from lmlab.errors import CheckpointError, ConfigError, LmlabError
@@ -49,14 +50,21 @@ class Experiment:
         if self.stage == "fit" and self.config.get("weights") and not self.config.get("resume"):
             weights.load(module.network, task, self.config["weights"])
         module.adapt()
-        if self.stage == "fit" and self.config["trainer"].get("compile"):
+        trainer = self.config["trainer"]
+        if self.stage in FIRST_STAGES and trainer.get("activation_checkpointing"):
+            module.network.recompute()
+        if self.stage == "fit" and trainer.get("compile"):
             module.network.compile()
         return module
 
     @cached_property
     def settings(self) -> dict[str, Any]:
         """The trainer's settings on this machine."""
-        return machine.resolved(self.config["trainer"])
+        settings = machine.resolved(self.config["trainer"])
+        if isinstance(at_once := settings.get("batch_tokens"), int):
+            ranks = settings["devices"] * settings["num_nodes"]
+            settings["accumulate_grad_batches"] = math.ceil(self.config["data"]["batch_tokens"] / (at_once * ranks))
+        return settings
 
     @cached_property
     def trainer(self) -> pl.Trainer:

@@ -8,19 +8,26 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
+from lmlab.nn.recomputation import again
+
 aten = torch.ops.aten
 Shape = Sequence[int]
 
 KINDS = {"16": torch.float16, "bf16": torch.bfloat16, "64": torch.float64}  # of the matrices, by trainer.precision
 
 
-def counter() -> FlopCounterMode:
+class Counter(FlopCounterMode):
     """Counts what is done while it is open: two operations a multiply-add of matrices, nothing else.
 
     Attention counts whole, its masked half too, and going back through it twice as much as coming: what is recomputed
     to save memory is no progress (Chowdhery et al., 2022, appendix B).
     """
-    return FlopCounterMode(display=False, custom_mapping=FORMULAS)
+
+    def __init__(self) -> None:
+        super().__init__(display=False, custom_mapping=FORMULAS)
+
+    def _count_flops(self, operation: Any, out: Any, args: Any, kwargs: Any) -> Any:  # what torch calls for each
+        return out if again.get() else super()._count_flops(operation, out, args, kwargs)
 
 
 def attention(query: Shape, key: Shape, value: Shape, *_: Any, **__: Any) -> int:

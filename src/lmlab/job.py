@@ -11,8 +11,8 @@ from typing import Any
 import wandb
 from omegaconf import DictConfig
 
-from lmlab import launched, machine, signals
-from lmlab.check import is_unfinished
+from lmlab import launched, machine, memory, signals
+from lmlab.check import FIRST_STAGES, is_unfinished
 from lmlab.errors import LmlabError, Stopped
 from lmlab.experiment import Experiment, instantiate, plain
 from lmlab.names import run_name
@@ -136,7 +136,11 @@ def prepared(config: DictConfig, folder: RunDirectory, job: Path) -> Experiment:
         config.data.classes = list(corpus.classes)
     if config.task.get("class_weights") == "balanced":
         config.task.class_weights = corpus.class_weights
-    folder.write_config(plain(config), job)
     experiment = Experiment(plain(config), folder, job)
     experiment.corpus = corpus
+    if experiment.stage in FIRST_STAGES and config.trainer.get("batch_tokens") == "auto":
+        config.trainer.batch_tokens = memory.tokens_at_once(experiment)
+        experiment.config = plain(config)
+        del experiment.settings
+    folder.write_config(plain(config), job)
     return experiment

@@ -68,9 +68,12 @@ def out_of_memory(error: BaseException, config: Mapping[str, Any]) -> OutOfMemor
         return None
     data, trainer = config["data"], config["trainer"]
     tokens, length = data.get("batch_tokens"), data.get("max_length")
+    fewer = f"accumulate_grad_batches={2 * trainer['accumulate_grad_batches']}"
+    if at_once := trainer.get("batch_tokens"):
+        fewer = f"batch_tokens={at_once // 2 if isinstance(at_once, int) else 1024}"
     return OutOfMemory(
         f"out of memory with data.batch_tokens={tokens}, data.max_length={length}, precision {trainer['precision']}",
         f"{trainer['accelerator']} x {trainer['devices']}",
-        f"Cheapest first: trainer.accumulate_grad_batches={2 * trainer['accumulate_grad_batches']} (same result), "
+        f"Cheapest first: trainer.{fewer} (same result), "
         f"data.max_length={(length or 2) // 2}, data.batch_tokens={(tokens or 2) // 2}",
     )

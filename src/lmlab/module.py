@@ -13,8 +13,8 @@ from lmlab.errors import NotANumber
 from lmlab.nn.lora import adapt
 from lmlab.nn.network import Network
 from lmlab.nn.noise import noise_of
-from lmlab.optimizers import freeze, highest_rate, parameter_groups
-from lmlab.ranges import NonNegativeInt, PositiveFloat, Seed
+from lmlab.optimizers import freeze, highest_rate, hold_back, parameter_groups
+from lmlab.ranges import NonNegativeInt, PositiveFloat, Probability, Seed
 from lmlab.tasks.task import Task
 from lmlab.tokenizer import Tokenizer
 
@@ -37,6 +37,7 @@ class LanguageModule(LightningModule):
         embedding_lr: PositiveFloat = 1.0,
         layer_decay: PositiveFloat = 1.0,
         frozen: NonNegativeInt | None = None,
+        unfreezing: Probability = 0.0,
         lora_rank: NonNegativeInt = 0,
         lora_alpha: PositiveFloat = 16.0,
         prior_std: PositiveFloat | None = None,
@@ -47,7 +48,7 @@ class LanguageModule(LightningModule):
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
         self.clip_norm, self.prior_std, self.seed = clip_norm, prior_std, seed
         self.embedding_lr = embedding_lr  # as a share of the rate of all else: Adam moves rarely seen rows far
-        self.layer_decay = layer_decay
+        self.layer_decay, self.unfreezing = layer_decay, unfreezing
         self.lora_rank, self.lora_alpha = lora_rank, lora_alpha
         if frozen is not None:
             freeze(network, frozen)
@@ -72,8 +73,8 @@ class LanguageModule(LightningModule):
         optimizer = self.make_optimizer(parameter_groups((self.network, self.task), self.layer_decay))
         for group in optimizer.param_groups:
             group["lr"] *= group["share"] * (self.embedding_lr if group["tables"] else 1.0)
-        total_steps = int(self.trainer.estimated_stepping_batches)
-        scheduler = self.make_scheduler(optimizer, total_steps)
+        self.total_steps = int(self.trainer.estimated_stepping_batches)
+        scheduler = self.make_scheduler(optimizer, self.total_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_train_batch_start(self, batch: Mapping[str, Tensor], index: int) -> None:
@@ -93,6 +94,8 @@ class LanguageModule(LightningModule):
         """Turn the summed gradients into those of the mean, clip them, log what the step was."""
         total = self.trainer.strategy.reduce(torch.stack(self.summed).sum(0), reduce_op="sum")
         self.summed.clear()
+        if self.unfreezing:
+            hold_back(self.network, self.trainer.global_step / (self.unfreezing * self.total_steps))
         # DDP has averaged over ranks and Lightning has divided each loss by the number of micro-batches: undo both
         scale = self.trainer.world_size * self.trainer.accumulate_grad_batches / total[1].clamp(min=1)
         if self.prior_std is not None:

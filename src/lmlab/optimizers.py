@@ -66,6 +66,18 @@ def freeze(network: Network, n_layers: NonNegativeInt) -> None:
             parameter.requires_grad_(False)
 
 
+def hold_back(network: Network, done: float) -> None:
+    """Take the gradients of layers whose turn has not come (gradual unfreezing: Howard and Ruder, 2018, section 3.3).
+
+    `done` is how far the unfreezing is, 0 to 1: heads learn from the beginning, the embeddings come last.
+    """
+    depth = depths(network)
+    top = max(depth.values(), default=0)
+    for parameter in network.parameters():
+        if (top - depth[id(parameter)]) > done * top:
+            parameter.grad = None
+
+
 def highest_rate(optimizer: Optimizer) -> float:
     """The learning rate of what is not an embedding, at the top of a network."""
     return max(group["lr"] for group in optimizer.param_groups if not group.get("tables"))

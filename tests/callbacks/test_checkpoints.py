@@ -67,6 +67,7 @@ def after(seen, step, validated):
         {"checks": 2, "optimizer": MUON, "prior_std": 0.5},
         {"decay": 0.8},
         {"lora_rank": 2, "layer_decay": 0.8},
+        {"unfreezing": 0.7},
     ],
     ids=str,
 )

@@ -6,7 +6,9 @@ import jaxtyping
 import pytest
 import torch
 
+from lmlab.models.bert import Bert
 from lmlab.models.gpt2 import GPT2
+from lmlab.models.rnn import Recurrent
 from lmlab.models.transformer import Transformer
 from lmlab.nn.noise import noise_of
 
@@ -77,3 +79,31 @@ def test_what_tasks_call_is_compiled_in_place_and_changes_no_number(family):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_machine_code_gives_the_same_numbers(family):
     same_as_before(FAMILIES[family](), 1)
+
+
+TEXTS = {
+    "pooler": lambda: Bert(30, 16, n_heads=2, n_layers=3, d_ff=32, dropout=0.2),
+    "first": lambda: Bert(30, 16, n_heads=2, n_layers=3, d_ff=32, dropout=0.2, pooling="first"),
+    "mean": lambda: Bert(30, 16, n_heads=2, n_layers=3, d_ff=32, dropout=0.2, pooling="mean"),
+    "gpt2": lambda: GPT2(30, 16, max_length=12, n_heads=2, n_layers=3, dropout=0.2, attention_dropout=0.0),
+    "lstm": lambda: Recurrent(30, 8, architecture="encoder", cell="lstm"),
+}
+
+
+@pytest.mark.parametrize("family", TEXTS)
+def test_the_vector_of_a_text_is_its_pooled_states_with_their_gradients(family):
+    network = TEXTS[family]().train()
+    tokens = torch.randint(5, 30, (4, 12))
+    mask = torch.arange(12) < torch.tensor([12, 7, 1, 9])[:, None]
+    found = []
+    for make in (network.vector, lambda *both: network.pool(network.encode(*both), mask)):
+        network.zero_grad()
+        with noise_of((network,), 3, torch.arange(4)):
+            made = make(tokens, mask)
+        (made * torch.linspace(-1, 1, made.shape[1])).sum().backward()
+        found.append((made.detach(), {name: p.grad for name, p in network.named_parameters() if p.grad is not None}))
+    (vector, gradients), (pooled, expected) = found
+    torch.testing.assert_close(vector, pooled, atol=1e-5, rtol=1e-5)
+    assert gradients.keys() == expected.keys()
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(gradient, expected[name], atol=1e-5, rtol=1e-4)

@@ -144,5 +144,5 @@ def test_yaml_names_the_formats_that_the_module_has(model):
     module = hydra.utils.get_class(metadata("model", model, "_target_"))
     network = hydra.utils.get_class(metadata("model", model, "network")["_target_"])
     formats = ["arpa"] * (module.exports is not LanguageModule.exports)
-    formats += ["huggingface"] * (network.config is not Network.config)
+    formats += ["huggingface"] * (network.config is not Network.config) + ["onnx"] * network.is_one_graph
     assert (metadata("model", model, "exports") or []) == formats

@@ -1,6 +1,7 @@
 """A run handed on as a folder of Hugging Face's: transformers loads it and answers as the run does, and so do we."""
 
 import json
+import math
 import sys
 
 import pytest
@@ -103,6 +104,32 @@ def test_transformers_answers_as_the_run_does_and_the_weights_come_back(task, mo
     assert all(torch.equal(tensor, before[key][-len(tensor) :]) for key, tensor in ours.items())  # used positions alone
     card = (out / "README.md").read_text()
     assert f"# {architecture}" in card and "model=" in card and "| val/" in card
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_masked_model_scores_a_text_by_masking_each_of_its_tokens(place, here):
+    words = ["model=bert_tiny", "data=text_files", "data.path=play.txt", "task=masked_lm", "run.id=scored"]
+    here(*words, *SHAPE, "tokenizer=wordpiece", "model.network.max_positions=48")
+    (folder,) = place.glob("outputs/*/scored")
+    texts = ["Ask the sea.", "", "To be, or not to be. " * 20]
+    (place / "texts.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    answers = [
+        json.loads(line) for line in here("stage=score", f"run={folder}", "stage.input=texts.jsonl").splitlines()
+    ]
+    experiment = finished(folder)
+    module, tokenizer = experiment.module.eval(), experiment.corpus.tokenizer
+    ids = tokenizer.encode(texts)
+    assert [row["tokens"] for row in answers] == [len(text) for text in ids] and len(ids[2]) > 48
+    total = 0.0
+    with torch.inference_mode():
+        for place_of, token in enumerate(ids[0], start=1):
+            read = torch.tensor([[3, *ids[0], 3]])
+            read[0, place_of] = tokenizer.mask_id
+            states = module.network.encode(read, torch.ones_like(read, dtype=torch.bool))
+            total += float(module.network.logits(states)[0, place_of].log_softmax(-1)[token])
+    assert answers[0]["pseudo_log_likelihood"] == pytest.approx(total, rel=1e-4)
+    assert answers[0]["pseudo_perplexity"] == pytest.approx(math.exp(-total / len(ids[0])), rel=1e-4)
+    assert answers[1]["pseudo_log_likelihood"] == 0
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -8,7 +8,6 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from lmlab import flops
 from lmlab.ranges import PositiveInt
@@ -21,7 +20,7 @@ class Throughput(Callback):
     share of those that multiplying matrices reaches here (model FLOPs utilization: Chowdhery et al., 2022, appendix B).
 
     Padding is no token, but its operations are done and counted. The first batch of about its length has them counted
-    while it is trained on (`flops.counter`), which changes none of its numbers; others do as many a token.
+    while it is trained on (`flops.Counter`), which changes none of its numbers; others do as many a token.
     """
 
     def __init__(self, every: PositiveInt = 10) -> None:
@@ -31,7 +30,7 @@ class Throughput(Callback):
         self.new: list[Tensor] = []  # token counts, left on the device until they are needed
         self.rate = 0.0  # FLOP/s of the devices of all ranks together
         self.per_token: dict[int, float] = {}  # operations, padding's too, by the length of the rows
-        self.counter: FlopCounterMode | None = None
+        self.counter: flops.Counter | None = None
         self.counted = torch.Size()  # rows and length of the batch at hand
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
@@ -46,7 +45,7 @@ class Throughput(Callback):
         self.since = self.since or time.perf_counter()
         length = batch["mask"].shape[1]
         if not any(1 / NEAR < length / known < NEAR for known in self.per_token):
-            self.counted, self.counter = batch["mask"].shape, flops.counter()
+            self.counted, self.counter = batch["mask"].shape, flops.Counter()
             self.counter.__enter__()
 
     def on_after_backward(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:

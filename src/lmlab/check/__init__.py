@@ -12,11 +12,12 @@ from lmlab.check.refused import explain
 from lmlab.check.resumption import is_unfinished, resumed
 from lmlab.check.signatures import allowed
 from lmlab.check.sweep_keys import sweep_keys
-from lmlab.check.tree import composed
+from lmlab.check.tree import FIRST_STAGES, composed
 from lmlab.check.yaml_files import CONF
 
 __all__ = [
     "CONF",
+    "FIRST_STAGES",
     "METADATA",
     "Command",
     "allowed",

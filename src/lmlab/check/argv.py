@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from lmlab.check import finished_run
 from lmlab.check.nearest import did_you_mean
 from lmlab.check.override import Override, parse
+from lmlab.check.pairs import metadata
 from lmlab.check.secret import refuse_secret
 from lmlab.check.typed_values import refuse_misfits
 from lmlab.check.unknown_key import unknown_key
@@ -20,7 +21,7 @@ TAKES_VALUE = OTHER_CONF | {"--cfg", "-c", "--package", "-p", "--info", "-i", "-
 
 @dataclass(frozen=True)
 class Command:
-    """What the user asked for: the arguments for Hydra, those of them that a finished run added, and who wants what."""
+    """What the user asked for: the arguments for Hydra, those that a finished run or a family added, who wants what."""
 
     argv: list[str]
     overrides: list[Override]
@@ -42,7 +43,7 @@ def command_line(arguments: Sequence[str]) -> Command:
         refuse_secret(override.key, override.value, lambda: "command line")
     refuse_twice(overrides)
     refuse_search_of_one(overrides, bool(MULTIRUN & set(flags)))
-    inherited = inherit(overrides)
+    inherited = inherit(overrides) + family_task(overrides)
     if not any(flag.partition("=")[0] in OTHER_CONF for flag in flags):
         for override in overrides:
             refuse_unknown_option(override)
@@ -137,3 +138,14 @@ def inherit(overrides: Sequence[Override]) -> list[str]:
         for group, option in choices.items()
         if group not in typed and option in groups().get(group, ()) and group not in ("stage", "sweep", "debug")
     ]
+
+
+def family_task(overrides: Sequence[Override]) -> list[str]:
+    """On raw text a family that was named picks the task, where its YAML says so: BERT a masked token, not the next."""
+    typed = {override.key: override.value or "" for override in overrides}
+    if typed.keys() & {"task", "experiment", "run.folder", "resume"}:
+        return []
+    model, data = typed.get("model", ""), typed.get("data", "")
+    if metadata("data", data, "provides") != ["text"] or not (task := metadata("model", model, "pretraining")):
+        return []
+    return [f"task={task}"]

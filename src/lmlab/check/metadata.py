@@ -23,9 +23,16 @@ METADATA: dict[str, dict[str, str]] = {  # place -> key -> its annotation; "": o
         "orders": "",
         "exports": "",
         "published_vocab": "PositiveInt",
+        "pretraining": "",
+        "finetuning_lr": "PositiveFloat",
     },
     "optimizer": {"prior_std": "PositiveFloat | None"},
-    "trainer": {"compile": "bool", "launcher": "Literal['torchrun', 'slurm'] | None"},
+    "trainer": {
+        "compile": "bool",
+        "activation_checkpointing": "bool",
+        "batch_tokens": "PositiveInt | Literal['auto'] | None",
+        "launcher": "Literal['torchrun', 'slurm'] | None",
+    },
 }
 
 

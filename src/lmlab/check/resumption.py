@@ -29,7 +29,12 @@ OWN: tuple[str, ...] = (
     "data.cache",
     "data.n_workers",
 )  # of the job
-OWN += ("trainer.max_time", "trainer.compile", *(f"trainer.{key}" for key in MACHINE))
+OWN += (
+    "trainer.max_time",
+    "trainer.compile",
+    "trainer.activation_checkpointing",
+    *(f"trainer.{key}" for key in MACHINE),
+)
 
 
 def resumed(cfg: "DictConfig", overrides: Sequence[str], typed: Mapping[str, Any]) -> "DictConfig":

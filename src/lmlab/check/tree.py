@@ -51,6 +51,7 @@ def composed(
     walk(config, (), origin)
     refuse_other_tokenizer(config)
     refuse_decayed_prior(config.get("optimizer") or {}, origin)
+    refuse_accumulated_twice(config.get("trainer") or {}, origin)
     refuse_pair(config)
     refuse_stage(config)
     refuse_export(config)
@@ -114,6 +115,13 @@ def refuse_decayed_prior(optimizer: Mapping[str, Any], origin: Origin) -> None:
     if optimizer.get("prior_std") is not None and optimizer.get("weight_decay"):
         what = f"optimizer.prior_std and optimizer.weight_decay={optimizer['weight_decay']} both pull weights to zero"
         raise ConfigError(what, origin(("optimizer", "prior_std")), "Set optimizer.weight_decay=0, or no prior")
+
+
+def refuse_accumulated_twice(trainer: Mapping[str, Any], origin: Origin) -> None:
+    """What a device holds at once says how many batches are accumulated."""
+    if trainer.get("batch_tokens") is not None and trainer.get("accumulate_grad_batches", 1) != 1:
+        what = "trainer.batch_tokens and trainer.accumulate_grad_batches both say how many batches are accumulated"
+        raise ConfigError(what, origin(("trainer", "accumulate_grad_batches")), "Give one of them")
 
 
 def walk(node: Any, path: tuple[str, ...], origin: Origin) -> None:

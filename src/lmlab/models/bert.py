@@ -55,6 +55,7 @@ class Bert(Network):
     """
 
     may_begin_anew = ("pooler.", "output.")
+    is_one_graph = True
 
     def __init__(
         self,
@@ -108,9 +109,20 @@ class Bert(Network):
     def encode(
         self, tokens: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"], segments: Int[Tensor, "B T"] | None = None
     ) -> Float[Tensor, "B T D"]:
+        return self.encoder(self.embed(tokens, segments), key_mask(mask))
+
+    def vector(
+        self, tokens: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"], segments: Int[Tensor, "B T"] | None = None
+    ) -> Float[Tensor, "B D"]:
+        if self.pooling == "mean":
+            return super().vector(tokens, mask, segments)
+        first = torch.zeros(tokens.shape[0], dtype=torch.long, device=tokens.device)
+        return self.pool(self.encoder(self.embed(tokens, segments), key_mask(mask), at=first), mask[:, :1])
+
+    def embed(self, tokens: Int[Tensor, "B T"], segments: Int[Tensor, "B T"] | None) -> Float[Tensor, "B T D"]:
         several = segments is not None and self.segments.num_embeddings > 1
         x = self.embedding(tokens) + (self.segments(segments) if several else self.segments.weight[0])
-        return self.encoder(self.dropout(self.norm(self.positions(x, self.first_position))), key_mask(mask))
+        return self.dropout(self.norm(self.positions(x, self.first_position)))
 
     def logits(self, states: Float[Tensor, "B T D"]) -> Float[Tensor, "B T V"]:
         return super().logits(states) if self.output is None else self.output(states, self.embedding.weight)

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from lmlab.errors import ConfigError
-from lmlab.nn.attention import same_document
+from lmlab.nn.attention import same_document, token_at
 from lmlab.nn.embeddings import TokenEmbedding
 from lmlab.nn.linear import linear
 from lmlab.nn.network import Network
@@ -46,6 +46,7 @@ class GPT2(Network):
     """
 
     rewinds = True
+    is_one_graph = True
     published = PUBLISHED
 
     def __init__(
@@ -93,6 +94,12 @@ class GPT2(Network):
     ) -> Float[Tensor, "B T D"]:
         return self.decode(tokens)  # padding stands to the right: no real token looks at it
 
+    def vector(
+        self, tokens: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"], segments: Int[Tensor, "B T"] | None = None
+    ) -> Float[Tensor, "B D"]:
+        x = self.dropout(self.positions(self.embedding(tokens), 0))
+        return self.decoder(x, at=last_token(mask)).squeeze(1)
+
     def decode(
         self,
         tokens: Int[Tensor, "B T"],
@@ -111,8 +118,7 @@ class GPT2(Network):
         return linear(states, self.embedding.weight)
 
     def pool(self, states: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B D"]:
-        last = (mask.sum(1) - 1).clamp(min=0)
-        return states[torch.arange(len(states), device=states.device), last]
+        return token_at(states, last_token(mask)).squeeze(1)
 
     def config(self) -> dict[str, Any]:
         return {
@@ -124,3 +130,8 @@ class GPT2(Network):
             "n_positions": len(self.positions.weight),
             "activation_function": "gelu_new",
         }
+
+
+def last_token(mask: Bool[Tensor, "B T"]) -> Int[Tensor, "B"]:
+    """Where each text's last token stands."""
+    return (mask.sum(1) - 1).clamp(min=0)

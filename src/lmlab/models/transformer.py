@@ -27,6 +27,7 @@ class Transformer(Network):
     """
 
     may_begin_anew = ("output.", "ngrams.")
+    is_one_graph = True
 
     def __init__(
         self,

@@ -38,7 +38,9 @@ class SelfAttention(nn.Module):
         mask: Bool[Tensor, "B 1 #T S"] | None = None,
         causal: bool = False,
         cache: dict | None = None,
-    ) -> Float[Tensor, "B T D"]:
+        at: Int[Tensor, "B"] | None = None,
+    ) -> Float[Tensor, "B Q D"]:
+        """What each token gathers from all that it may see; with `at`, the token at this place of each row alone."""
         heads = self.qkv(x).unflatten(-1, (self.n_heads + 2 * self.n_kv_heads, -1)).transpose(1, 2)  # (B, H, T, d)
         query, key, value = heads.split((self.n_heads, self.n_kv_heads, self.n_kv_heads), dim=1)
         start = cache.get("length", 0) if cache else 0
@@ -47,6 +49,11 @@ class SelfAttention(nn.Module):
         if cache is not None:
             key, value = remembered(cache, "key", key), remembered(cache, "value", value)
             cache["length"] = key.shape[2]
+        if at is not None:
+            query = token_at(query.transpose(1, 2), at).transpose(1, 2)
+            if causal:
+                past = (torch.arange(key.shape[2], device=x.device) <= at[:, None])[:, None, None, :]
+                mask, causal = past if mask is None else mask & past, False
         free = start == 0 and mask is None  # then nothing but the order masks, for which there are faster kernels
         if causal and not free and x.shape[1] > 1:
             past = torch.ones(x.shape[1], key.shape[2], dtype=torch.bool, device=x.device).tril(start)  # (T, S)
@@ -95,6 +102,11 @@ def remembered(cache: dict, name: str, new: Float[Tensor, "B H T d"]) -> Float[T
         cache[name] = buffer
     cache[name][:, :, start:end] = new
     return cache[name][:, :, :end]
+
+
+def token_at(x: Float[Tensor, "B T *D"], at: Int[Tensor, "B"]) -> Float[Tensor, "B 1 *D"]:
+    """Of each row what stands at its place."""
+    return x[torch.arange(x.shape[0], device=x.device), at].unsqueeze(1)
 
 
 def split_heads(x: Float[Tensor, "B T D"], n_heads: int) -> Float[Tensor, "B H T d"]:

@@ -14,7 +14,8 @@ def linear(x: Float[Tensor, "*B I"], weight: Float[Tensor, "O I"], bias: Tensor 
     MKL first copies the weights into an order of its own, which costs more than to multiply a few rows with them.
     oneDNN copies only what stands to the right; with the weights to the left it reads them once, as they lie.
     """
-    if torch.is_grad_enabled() or weight.numel() < LARGE or not on_cpu_in_float32(x, weight):
+    plainly = torch.is_grad_enabled() or torch.compiler.is_exporting()
+    if plainly or weight.numel() < LARGE or not on_cpu_in_float32(x, weight):
         return nn.functional.linear(x, weight, bias)
     rows = x.numel() // max(1, x.shape[-1])
     if not 0 < rows <= FEW:

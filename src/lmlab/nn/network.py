@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from lmlab.errors import ConfigError
 from lmlab.nn.renaming import Renaming
 
 
@@ -17,6 +18,7 @@ class Network(nn.Module):
 
     context: int | None = None  # the most tokens that `decode` can read; None if any number
     rewinds: bool = False  # whether a cache can forget the last tokens, by its "length" alone
+    is_one_graph: bool = False  # whether all that a task asks of it is one graph of tensors, as ONNX holds
     published: Renaming | None = None  # what published weights call the family's parts
     may_begin_anew: tuple[str, ...] = ()  # the parts that weights may lack, as the beginnings of their names
 
@@ -61,13 +63,28 @@ class Network(nn.Module):
         weight = mask.unsqueeze(-1).to(states.dtype)  # (B, T, 1)
         return (states * weight).sum(1) / weight.sum(1).clamp(min=1)
 
+    def vector(
+        self, tokens: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"], segments: Int[Tensor, "B T"] | None = None
+    ) -> Float[Tensor, "B D"]:
+        """What `pool` makes of all states; a family that pools one of them need not know the others."""
+        return self.pool(self.encode(tokens, mask, segments), mask)
+
     def config(self) -> dict[str, Any]:
         """The config.json by which transformers builds the same network, of a family with `published` names."""
         raise NotImplementedError(f"transformers has no family like {type(self).__name__}.")
 
+    def recompute(self) -> None:
+        """Let layers compute their activations twice in a training instead of keeping them: less memory, more time."""
+        stacks = [part for part in self.modules() if hasattr(part, "recomputes")]
+        if not stacks:
+            what = f"{type(self).__name__} has no layers that could compute their activations twice"
+            raise ConfigError(what, "trainer.activation_checkpointing", "Set it to false")
+        for stack in stacks:
+            stack.recomputes = True  # type: ignore[assignment]
+
     def compile(self, **options: Any) -> None:
         """Let torch.compile, which takes the options, make graphs of what tasks call; a network has no `forward`."""
-        for name in ("encode", "decode", "losses"):
+        for name in ("encode", "decode", "losses", "vector"):
             setattr(self, name, compiled(getattr(self, name), options))
 
 

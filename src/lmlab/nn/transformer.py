@@ -2,15 +2,17 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
-from jaxtyping import Bool, Float
+import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from lmlab.nn.attention import CrossAttention, SelfAttention
+from lmlab.nn.attention import CrossAttention, SelfAttention, token_at
 from lmlab.nn.linear import Linear, StackedLinear
 from lmlab.nn.noise import Dropout
 from lmlab.nn.positions import RotaryPositions
+from lmlab.nn.recomputation import recomputed
 
 
 class FeedForward(nn.Sequential):
@@ -86,13 +88,16 @@ class TransformerLayer(nn.Module):
         memory: Float[Tensor, "B S D"] | None = None,
         memory_mask: Bool[Tensor, "B 1 1 S"] | None = None,
         cache: dict[str, Tensor] | None = None,
-    ) -> Float[Tensor, "B T D"]:
+        at: Int[Tensor, "B"] | None = None,
+    ) -> Float[Tensor, "B Q D"]:
+        """States after the layer; with `at`, of the token at this place of each row alone, and nothing else is done."""
+        own = x if at is None else token_at(x, at)
         if self.post_norm:
-            x = self.norm_attention(x + self.dropout(self.attention(x, mask, causal, cache)))
+            x = self.norm_attention(own + self.dropout(self.attention(x, mask, causal, cache, at)))
             if memory is not None:
                 x = self.norm_cross(x + self.dropout(self.cross(x, memory, memory_mask)))
             return self.norm_feed_forward(x + self.dropout(self.feed_forward(x)))
-        x = x + self.dropout(self.attention(self.norm_attention(x), mask, causal, cache))
+        x = own + self.dropout(self.attention(self.norm_attention(x), mask, causal, cache, at))
         if memory is not None:
             x = x + self.dropout(self.cross(self.norm_cross(x), memory, memory_mask))
         return x + self.dropout(self.feed_forward(self.norm_feed_forward(x)))
@@ -120,7 +125,7 @@ class TransformerStack(nn.Module):
         cross: bool = False,
     ) -> None:
         super().__init__()
-        self.causal = causal
+        self.causal, self.recomputes = causal, False  # whether activations are computed twice instead of kept
         self.layers = nn.ModuleList(
             TransformerLayer(
                 d_model,
@@ -147,8 +152,19 @@ class TransformerStack(nn.Module):
         memory: Float[Tensor, "B S D"] | None = None,
         memory_mask: Bool[Tensor, "B 1 1 S"] | None = None,
         cache: dict | None = None,
-    ) -> Float[Tensor, "B T D"]:
+        at: Int[Tensor, "B"] | None = None,
+    ) -> Float[Tensor, "B Q D"]:
+        """States of all tokens, or of the one at this place of each row, for which the last layer does less."""
         for number, layer in enumerate(self.layers):
-            layer_cache = None if cache is None else cache.setdefault(number, {})
-            x = layer(x, mask, causal=self.causal, memory=memory, memory_mask=memory_mask, cache=layer_cache)
+            last = number == len(self.layers) - 1
+            options: dict[str, Any] = {
+                "at": at if last else None,
+                "causal": self.causal,
+                "memory": memory,
+                "memory_mask": memory_mask,
+            }
+            if self.recomputes and self.training and torch.is_grad_enabled():
+                x = recomputed(layer, x, mask, **options)
+            else:
+                x = layer(x, mask, cache=None if cache is None else cache.setdefault(number, {}), **options)
         return self.norm(x)

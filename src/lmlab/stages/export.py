@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lmlab.errors import DiskError
 from lmlab.experiment import Experiment
-from lmlab.stages import huggingface
+from lmlab.stages import huggingface, onnx
 from lmlab.tokenizer import Tokenizer
 
 
@@ -35,4 +35,6 @@ def writers(experiment: Experiment) -> dict[str, Callable[[Path], list[Path]]]:
     found = {name: of_family(write) for name, write in module.exports.items()}
     if module.network.published is not None:
         found["huggingface"] = partial(huggingface.write, experiment)
+    if module.network.is_one_graph:
+        found["onnx"] = partial(onnx.write, experiment)
     return found

@@ -3,9 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-
-from lmlab import flops
+from lmlab import flops, memory
 from lmlab.experiment import Experiment
 from lmlab.terminal import print_columns, print_table
 
@@ -25,12 +23,14 @@ def plan(experiment: Experiment) -> dict[str, object]:
     total = min((limit for limit in limits if limit > 0), default=0)  # 0: until it is stopped
     n_learned = sum(p.numel() for p in module.parameters() if p.requires_grad)
     partly = n_learned < sum(p.numel() for p in module.parameters())
+    n_parts = settings["accumulate_grad_batches"]
+    parts = f" in {n_parts} parts" if n_parts > 1 else ""
     rank = f"{settings['accelerator']} x {settings['devices']}"
     return {
         "parameters": f"{module.n_parameters:,}" + (f", {n_learned / module.n_parameters:.2%} learn" if partly else ""),
         "corpus": f"{summary['rows']['train']:,} rows, {summary['tokens']['train']:,} tokens an epoch",
         "tokenizer": f"{len(corpus.tokenizer):,} of {corpus.tokenizer.vocab_size:,} entries",
-        "steps": f"{total:,} ({steps:,} an epoch, {corpus.batch_tokens:,} tokens each)",
+        "steps": f"{total:,} ({steps:,} an epoch, {corpus.batch_tokens:,} tokens each{parts})",
         "precision": settings["precision"],
         "devices": f"{rank} ({settings['strategy']})" if settings["devices"] != 1 else rank,
         "run": str(experiment.run.path),
@@ -73,24 +73,20 @@ def number(value: float | None) -> str:
 
 
 def cost_of_a_batch(experiment: Experiment) -> dict[str, str]:
-    """FLOPs a token and memory, measured on the first training batch."""
-    module = experiment.module.train()
-    batch = next(iter(experiment.corpus.train_dataloader()))
-    saved = 0
-
-    def pack(tensor: torch.Tensor) -> torch.Tensor:
-        nonlocal saved
-        saved += tensor.nbytes
-        return tensor
-
-    with flops.counter() as counter, torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        loss, _ = module.task.loss(module.network, batch)
+    """FLOPs a token and memory, measured on small training batches."""
+    if not memory.learned(experiment.module):
+        return {}  # it is counted
+    need, settings = memory.needed(experiment), experiment.settings
+    module, n_ranks = experiment.module, settings["devices"] * settings["num_nodes"]
+    batch: Any = experiment.corpus.datasets["train"][memory.longest_rows(experiment, 8)]
+    with flops.Counter() as counter:
+        loss, _ = module.task.loss(module.network, module.transfer_batch_to_device(batch, module.device, 0))
         loss.backward()
-    weights = sum(p.nbytes for p in module.parameters())
-    n_tokens = int(batch["mask"].sum())
+    module.zero_grad(set_to_none=True)
+    held = need.per_token * experiment.corpus.batch_tokens / (n_ranks * settings["accumulate_grad_batches"])
     return {
-        "FLOPs a token": f"{counter.get_total_flops() / n_tokens:,.0f} (forward and backward)",
-        "memory": f"{4 * weights / 2**20:,.0f} MiB weights, gradients, AdamW + {saved / 2**20:,.0f} MiB activations",
+        "FLOPs a token": f"{counter.get_total_flops() / int(batch['mask'].sum()):,.0f} (forward and backward)",
+        "memory": f"{need.fixed / 2**20:,.0f} MiB weights, gradients, AdamW + {held / 2**20:,.0f} MiB activations",
     }
 
 

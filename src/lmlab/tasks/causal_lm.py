@@ -29,6 +29,10 @@ class CausalLM(Task):
             for name in COUNTED:  # the bytes of a corpus do not fit the 24 bits of a float32
                 sums[name] = SumMetric().set_dtype(torch.float64)  # type: ignore[operator]
 
+    def forward(self, network: Network, batch: Mapping[str, Any]) -> Tensor:
+        """Logits (B, T, V) of the token after each."""
+        return network.logits(network.decode(batch["tokens"]))
+
     def losses(self, network: Network, batch: Mapping[str, Any]) -> Tensor:
         """-log p of each target (B * T,), 0 where none is scored."""
         states = network.decode(batch["tokens"], cache=batch.get("cache"), documents=batch.get("documents"))

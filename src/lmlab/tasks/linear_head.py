@@ -16,5 +16,4 @@ def linear_head(d_model: int, n_answers: int, dropout: float, *, normed: bool) -
 
 def pooled(network: Network, batch: Mapping[str, Tensor]) -> Float[Tensor, "B D"]:
     """One vector for each text or pair."""
-    states = network.encode(batch["tokens"], batch["mask"], batch.get("segments"))  # (B, T, D)
-    return network.pool(states, batch["mask"])
+    return network.vector(batch["tokens"], batch["mask"], batch.get("segments"))

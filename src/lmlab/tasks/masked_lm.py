@@ -12,7 +12,7 @@ from lmlab.errors import ConfigError
 from lmlab.nn.network import Network
 from lmlab.nn.noise import Noise, noise_of
 from lmlab.ranges import Fraction, Probability
-from lmlab.tasks.causal_lm import perplexity
+from lmlab.tasks.causal_lm import NONE, perplexity
 from lmlab.tasks.task import Task
 
 BLANKS = ("\u0120", "\u2581")  # what stands for a blank in byte-level pieces, in Unigram's
@@ -72,6 +72,10 @@ class MaskedLM(Task):
             raise ConfigError("the tokenizer has no entry for a masked token", "task=masked_lm", "Use task=causal_lm")
         return self.tokenizer.mask_id
 
+    def forward(self, network: Network, batch: Mapping[str, Tensor]) -> Float[Tensor, "B T V"]:
+        """Logits of each token, given it and all others."""
+        return network.logits(network.encode(batch["tokens"], batch["mask"], batch.get("segments")))
+
     def corrupted(self, batch: Mapping[str, Tensor]) -> tuple[Int[Tensor, "B T"], Bool[Tensor, "B T"]]:
         """(the tokens that the network reads, which of them it is asked for)."""
         tokens = batch["tokens"]
@@ -95,6 +99,14 @@ class MaskedLM(Task):
         read, asked = self.corrupted(batch)
         states = network.encode(read, batch["mask"], batch.get("segments"))
         return states[asked], batch["tokens"][asked]
+
+    def losses(self, network: Network, batch: Mapping[str, Tensor]) -> Float[Tensor, "N"]:
+        """-log p of each target (B * T,) of tokens that are masked already, 0 where none is asked for."""
+        target = batch["target"]
+        asked = target != NONE
+        states = network.encode(batch["tokens"], batch["mask"], batch.get("segments"))[asked]
+        found = network.losses(states, target[asked])
+        return found.new_zeros(target.shape).masked_scatter(asked, found).flatten()
 
     def loss(self, network: Network, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         states, targets = self.asked(network, batch)

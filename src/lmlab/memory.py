@@ -1,0 +1,135 @@
+"""How much memory a training takes, and how many tokens a device can hold at once."""
+
+import math
+import re
+import weakref
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import psutil
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from lmlab import flops
+from lmlab.data.blocks import Blocks
+from lmlab.data.dataset import Batch
+from lmlab.errors import OutOfMemory
+from lmlab.experiment import Experiment
+from lmlab.module import LanguageModule
+
+SHARE = 0.7  # of the memory that is free: allocators round up, kernels have scratch space of their own
+CGROUPS = (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"))
+
+
+class Peak(TorchDispatchMode):
+    """The most bytes that tensors made while it is open hold at one time, on any device: `most`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.live, self.most = 0, 0
+        self.known: weakref.WeakValueDictionary[int, torch.UntypedStorage] = weakref.WeakValueDictionary()
+
+    def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = operation(*args, **(kwargs or {}))
+        for tensor in tree_leaves(made):
+            if isinstance(tensor, Tensor):
+                self.add(tensor.untyped_storage())
+        return made
+
+    def add(self, storage: torch.UntypedStorage) -> None:
+        if id(storage) not in self.known:
+            self.known[id(storage)] = storage
+            self.live += storage.nbytes()
+            self.most = max(self.most, self.live)
+            weakref.finalize(storage, self.free, storage.nbytes())
+
+    def free(self, n_bytes: int) -> None:
+        self.live -= n_bytes
+
+
+class Need(NamedTuple):
+    """Bytes that a training takes: weights, gradients and moments, and for each token of a batch, padding counted."""
+
+    fixed: int
+    per_token: float
+
+
+def needed(experiment: Experiment) -> Need:
+    """Measured on two batches of the longest training rows."""
+    module, device = experiment.module.train(), root_device(experiment)
+    module.to(device)
+    n_rows = max(1, min(8, len(longest_rows(experiment, 16)) // 2))
+    few, more = (experiment.corpus.datasets["train"][longest_rows(experiment, n)] for n in (n_rows, 2 * n_rows))
+    peaks = [peak(module, batch, experiment.settings["precision"]) for batch in (few, more)]
+    weights, changing = sum(p.nbytes for p in module.parameters()), sum(p.nbytes for p in learned(module))
+    tokens = [batch["tokens"].numel() for batch in (few, more)]
+    per_token = max(1.0, (peaks[1] - peaks[0]) / max(1, tokens[1] - tokens[0]))
+    gradients = max(changing, peaks[0] - int(per_token * tokens[0]))  # and what all batches need alike
+    return Need(weights + gradients + 2 * changing, per_token)
+
+
+def learned(module: LanguageModule) -> list[nn.Parameter]:
+    return [parameter for parameter in module.parameters() if parameter.requires_grad]
+
+
+def longest_rows(experiment: Experiment, n: int) -> list[int]:
+    rows = experiment.corpus.datasets["train"]
+    if isinstance(rows, Blocks):  # which are all of one length
+        return list(range(min(n, len(rows))))
+    return np.argsort(-rows.lengths, kind="stable")[:n].tolist()
+
+
+def root_device(experiment: Experiment) -> torch.device:
+    return torch.device("cuda", 0) if experiment.settings["accelerator"] in ("gpu", "cuda") else torch.device("cpu")
+
+
+def peak(module: LanguageModule, batch: Batch, precision: str) -> int:
+    """Bytes that a batch's way through a network and back makes; no weight is changed."""
+    device = module.device
+    there: Any = {name: part.to(device) if isinstance(part, Tensor) else part for name, part in batch.items()}
+    kind = flops.KINDS.get(precision.partition("-")[0], torch.float32)
+    with torch.random.fork_rng(), Peak() as made:
+        with torch.autocast(device.type, kind, enabled=precision.endswith("mixed")):
+            loss, _ = module.task.loss(module.network, there)
+        loss.backward()
+    module.zero_grad(set_to_none=True)
+    return made.most
+
+
+def available(device: torch.device) -> int:
+    """Bytes that are free: of an accelerator its own, else of the machine and of the group that processes share."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    free = [psutil.virtual_memory().available]
+    for names in CGROUPS:
+        limit, used = (Path("/sys/fs/cgroup", name) for name in names)
+        if limit.is_file() and used.is_file() and (text := limit.read_text().strip()).isdigit():
+            cached = re.search(r"^(?:total_)?inactive_file (\d+)", limit.with_name("memory.stat").read_text(), re.M)
+            free.append(int(text) - int(used.read_text()) + (int(cached[1]) if cached else 0))
+    return max(0, min(free))
+
+
+def tokens_at_once(experiment: Experiment) -> int:
+    """How many tokens of a batch, padding counted, fit into the memory of each device beside the weights.
+
+    Raises OutOfMemory if not even one row does.
+    """
+    ranks = experiment.settings["devices"] * experiment.settings["num_nodes"]
+    all_of_it = math.ceil(experiment.corpus.batch_tokens / ranks)
+    if not learned(experiment.module):
+        return all_of_it  # it is counted
+    need, device = needed(experiment), root_device(experiment)
+    sharing = 1 if device.type == "cuda" else experiment.settings["devices"]
+    room = int(SHARE * available(device) / sharing) - need.fixed
+    tokens = int(room / need.per_token)
+    if tokens < (longest := experiment.corpus.max_length):
+        raise OutOfMemory(
+            f"a row of {longest} tokens takes {longest * need.per_token / 2**20:,.0f} MiB beside "
+            f"{need.fixed / 2**20:,.0f} MiB for weights, gradients and moments; {max(0, room) / 2**20:,.0f} MiB left",
+            f"{experiment.settings['accelerator']} x {experiment.settings['devices']}",
+            "Lower data.max_length, add trainer.activation_checkpointing=true, or choose a smaller model",
+        )
+    return min(tokens, all_of_it)
