@@ -23,7 +23,8 @@ from lmlab.weights import load
 transformers = pytest.importorskip("transformers")
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-BERT = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+SMALL = {"hidden_size": 32, "num_hidden_layers": 2}
+BERT = SMALL | {"num_attention_heads": 4, "intermediate_size": 64}
 SIZES = {
     "bert": BERT,
     "roberta": BERT | {"max_position_embeddings": 34, "type_vocab_size": 1},
@@ -40,7 +41,7 @@ ENCODERS = (*MASKED, "t5", "gpt2", "llama")
 
 
 def config(kind, **changes):
-    return {"model_type": kind, **SIZES[kind], **changes}
+    return {"model_type": kind, **SIZES.get(kind, SMALL), **changes}
 
 
 def network(kind, side="encoder", **options):
@@ -141,6 +142,8 @@ def test_a_sliding_window_is_not_rewound():
         ("bert", {"architecture": "decoder"}, "bert reads both ways.*task=masked_lm"),
         ("t5", {"architecture": "decoder"}, "t5 has no model for next tokens"),
         ("llama", {"masked_head": True}, "llama has no model for masked tokens"),
+        ("fnet", {}, "fnet sees what its mask hides"),
+        ("mamba", {"architecture": "decoder"}, "mamba keeps no keys and values"),
         ("roberta", {"max_length": 33}, "texts of 33 tokens, and positions for 32"),
         ("bert", {"d_model": 64}, "d_model is 64, and model.network.config says 32"),
         ("bert", {"config": {"num_attention_heads": 5}}, "transformers refuses it: .*multiple"),

@@ -14,6 +14,8 @@ from lmlab.nn.network import Network
 from lmlab.nn.pooling import last_states
 from lmlab.ranges import PositiveInt
 
+TWO_TEXTS = torch.tensor([[0, 0, 0], [0, 0, 1]])  # that differ in their last token
+
 
 class HuggingFace(Network):
     """A body that transformers builds, and the output layer that the task asks for; float32, whatever was published.
@@ -40,7 +42,7 @@ class HuggingFace(Network):
         told = {**(config_json or content(config, None)), "vocab_size": vocab_size}
         asked = "next tokens" if architecture == "decoder" else "masked tokens" if masked_head else "states of a text"
         headed = asked != "states of a text"
-        whole: Any = built(told, asked)
+        whole: Any = built(told, asked).eval()
         self.published = Whole(whole, told, headed=headed)
         self.body: Any = getattr(whole, whole.base_model_prefix) if headed else whole
         sizes = self.body.config.get_text_config()
@@ -49,13 +51,16 @@ class HuggingFace(Network):
         self.context = max_length
         self.takes = frozenset(inspect.signature(self.body.forward).parameters)
         self.takes_segments = "token_type_ids" in self.takes and getattr(sizes, "type_vocab_size", 0) > 1
-        self.output: Any = None
-        self.causal = self.divided(whole if headed else None)
+        self.causal = self.reads_onward()
         if architecture == "decoder":
             self.refuse_other_decoders()
             layers = transformers().DynamicCache(config=sizes).layers
             self.rewinds = all(type(layer).__name__ == "DynamicLayer" for layer in layers)  # sliding windows forget
+        self.output: Any = None
+        if headed:
+            self.take_output(whole)
         self.pooling = pooling or ("last" if self.causal else "mean")
+        self.train()
 
     @classmethod
     def found(cls, options: Mapping[str, Any], weights: str | None) -> dict[str, Any]:
@@ -121,35 +126,38 @@ class HuggingFace(Network):
         return {"position_ids": numbers.expand_as(tokens)}
 
     @torch.no_grad()
-    def divided(self, whole: Any) -> bool:
-        """Take the output layer out of a whole model, if there is one; whether the body reads from left to right.
+    def reads_onward(self) -> bool:
+        """Whether no state sees a later token: configs do not tell, and some listed as decoders read both ways."""
+        states = self.states(TWO_TEXTS)
+        if torch.allclose(states[0, :2], states[1, :2], atol=1e-5):
+            return True
+        states = self.states(TWO_TEXTS, attention_mask=torch.tensor([[1, 1, 0], [1, 1, 0]]))
+        if not torch.allclose(states[0, :2], states[1, :2], atol=1e-5):
+            what = f"{self.body.config.model_type} sees what its mask hides: padding would change a text"
+            raise ConfigError(what, CONFIG, "Use another family")
+        return False
 
-        Neither is written in a config: some families' output layers look at more than the last states, and some that
-        transformers lists as decoders read both ways. Three tokens show it.
-        """
-        tokens = torch.tensor([[0, 0, 0], [0, 0, 1]])
-        states = self.body.eval()(input_ids=tokens, **self.places(tokens)).last_hidden_state
-        if whole is not None:
-            expected = whole.eval()(input_ids=tokens, **self.places(tokens)).logits
-            setattr(whole, whole.base_model_prefix, Given())
-            self.output = whole
-            try:
-                same = torch.allclose(self.logits(states), expected, atol=1e-5)
-            except (AttributeError, TypeError, ValueError, RuntimeError):
-                same = False
-            if not same:
-                kind = self.body.config.model_type
-                fix = "Choose task=classification, or another family"
-                raise ConfigError(f"the output layer of {kind} reads more than the last states", CONFIG, fix)
-        self.train()
-        return torch.allclose(states[0, :2], states[1, :2], atol=1e-5)
+    @torch.no_grad()
+    def take_output(self, whole: Any) -> None:
+        """The output layer of a whole model, which must read nothing but the last states of the body."""
+        states, expected = self.states(TWO_TEXTS), whole(input_ids=TWO_TEXTS, **self.places(TWO_TEXTS)).logits
+        setattr(whole, whole.base_model_prefix, Given())
+        self.output = whole
+        try:
+            same = torch.allclose(self.logits(states), expected, atol=1e-5)
+        except (AttributeError, TypeError, ValueError, RuntimeError):
+            same = False
+        if not same:
+            kind = self.body.config.model_type
+            fix = "Choose task=classification, or another family"
+            raise ConfigError(f"the output layer of {kind} reads more than the last states", CONFIG, fix)
 
     def refuse_sizes(self, sizes: Any, d_model: int | None, max_length: int) -> None:
         if d_model not in (None, sizes.hidden_size):
             what = f"model.network.d_model is {d_model}, and {CONFIG} says {sizes.hidden_size}"
             raise ConfigError(what, fix="Leave it out")
-        positions = getattr(sizes, "max_position_embeddings", None) or max_length + self.first_position
-        if max_length > positions - self.first_position:
+        positions = getattr(sizes, "max_position_embeddings", None) or 0  # XLNet's are -1
+        if 0 < positions < max_length + self.first_position:
             room = positions - self.first_position
             what = f"texts of {max_length} tokens, and positions for {room}"
             raise ConfigError(what, "data.max_length", f"Set it to {room} or less")

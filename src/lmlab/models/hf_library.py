@@ -18,7 +18,7 @@ from lmlab.nn.renaming import Renaming
 CONFIG = "model.network.config"
 CLASSES = {  # of what a task asks for
     "states of a text": "MODEL_MAPPING",
-    "states of a text, without its decoder": "MODEL_FOR_TEXT_ENCODING_MAPPING",
+    "states of a text, from one of its two halves": "MODEL_FOR_TEXT_ENCODING_MAPPING",
     "masked tokens": "MODEL_FOR_MASKED_LM_MAPPING",
     "next tokens": "MODEL_FOR_CAUSAL_LM_MAPPING",
 }
@@ -55,7 +55,7 @@ def content(config: Mapping[str, Any] | str | None, weights: str | None) -> dict
     known = type(configuration(told))()
     for key in config if isinstance(config, Mapping) else ():
         if not hasattr(known, key):
-            near = get_close_matches(key, vars(known), 1)
+            near = get_close_matches(key, [name for name in vars(known) if name[0] != "_"], 1)
             fix = f"Did you mean {near[0]}?" if near else "See its documentation"
             raise ConfigError(f"the config of {known.model_type} has no {key!r}", CONFIG, fix)
     return {key: value for key, value in told.items() if key not in LEFT_OUT and not key.startswith("_")}
@@ -84,17 +84,21 @@ def configuration(told: Mapping[str, Any]) -> Any:
         fix = f"Did you mean {near[0]}?" if near else "Code that comes with weights is never run"
         raise ConfigError(f"transformers {package.__version__} has no model_type {kind!r}", CONFIG, fix)
     try:
-        return package.CONFIG_MAPPING[kind].from_dict(dict(told))
+        config = package.CONFIG_MAPPING[kind].from_dict(dict(told))
     except Exception as error:  # each version has its own kinds for a wrong type or range
         raise refused(error) from error
+    sizes = config.get_text_config()
+    if (getattr(sizes, "pad_token_id", None) or 0) >= sizes.vocab_size:  # of another vocabulary, by default
+        sizes.pad_token_id = None
+    return config
 
 
 def built(told: Mapping[str, Any], asked: str) -> nn.Module:
     """The model that answers what is asked, its weights drawn at random."""
     config = configuration(told)
-    if asked == "states of a text" and config.is_encoder_decoder:
-        asked = "states of a text, without its decoder"
-    having = getattr(transformers(), CLASSES[asked])
+    if config.is_encoder_decoder:
+        asked += ", from one of its two halves"
+    having = getattr(transformers(), CLASSES[asked]) if asked in CLASSES else {}
     if type(config) not in having:
         raise ConfigError(
             f"{config.model_type} has no model for {asked}", "model and task", "Choose another task= or family"
