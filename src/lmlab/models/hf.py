@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -12,6 +13,7 @@ from lmlab.errors import ConfigError
 from lmlab.models.hf_library import CONFIG, Given, Whole, built, configuration, content, transformers
 from lmlab.nn.network import Network
 from lmlab.nn.pooling import last_states
+from lmlab.nn.recomputation import contexts
 from lmlab.ranges import PositiveInt
 
 TWO_TEXTS = torch.tensor([[0, 0, 0], [0, 0, 1]])  # that differ in their last token
@@ -114,6 +116,11 @@ class HuggingFace(Network):
         if self.pooling == "mean":
             return super().pool(states, mask)
         return states[:, 0] if self.pooling == "first" else last_states(states, mask, bidirectional=False)
+
+    def recompute(self) -> None:
+        if not self.body.supports_gradient_checkpointing:
+            super().recompute()
+        self.body.gradient_checkpointing_enable({"use_reentrant": False, "context_fn": partial(contexts, self.body)})
 
     def states(self, tokens: Int[Tensor, "B T"], **told: Any) -> Float[Tensor, "B T D"]:
         return self.body(input_ids=tokens, **self.places(tokens), **told).last_hidden_state
