@@ -31,7 +31,7 @@ def run(config: DictConfig, overrides: Sequence[str], choices: Mapping[str, str]
     if rank := launched.rank(config.trainer.launcher):
         return followed(config.trainer.launcher, rank)
     stage = config.stage._target_.rpartition(".")[2]
-    if stage in ("fit", "check"):
+    if stage in FIRST_STAGES:
         complete(config)
     match stage:
         case "fit":

@@ -119,7 +119,7 @@ class HuggingFace(Network):
 
     def recompute(self) -> None:
         if not self.body.supports_gradient_checkpointing:
-            super().recompute()
+            return super().recompute()  # which refuses it
         self.body.gradient_checkpointing_enable({"use_reentrant": False, "context_fn": partial(contexts, self.body)})
 
     def states(self, tokens: Int[Tensor, "B T"], **told: Any) -> Float[Tensor, "B T D"]:
@@ -151,7 +151,7 @@ class HuggingFace(Network):
         setattr(whole, whole.base_model_prefix, Given())
         self.output = whole
         try:
-            same = torch.allclose(self.logits(states), expected, atol=1e-5)
+            same = torch.allclose(self.logits(states), expected, atol=1e-4)
         except (AttributeError, TypeError, ValueError, RuntimeError):
             same = False
         if not same:
