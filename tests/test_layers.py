@@ -62,6 +62,7 @@ def test_a_file_imports_its_own_folder_or_a_lower_layer(file):
         top, _, rest = name.partition(".")
         if top in ("hydra", "omegaconf"):
             assert LAYER[here] == TOP, f"{here} is given numbers and parts, not a config"
+        assert top != "transformers", "only model=hf needs it, and imports it when it is used"
         if top == "lmlab" and (there := rest.split(".")[0]) != here:
             assert there != "models", "`_target_` is the only registry"
             assert LAYER[there] < LAYER[here] or LAYER[there] == LAYER[here] == TOP, f"{here} imports {there}"

@@ -16,6 +16,9 @@ from lmlab.job import run
 SIZES = {"gpt2_medium", "gpt2_large", "gpt2_xl"}  # of a family: that they compose is told by test_configs.py
 SIZES |= {"bert_tiny", "bert_mini", "bert_small", "bert_large", "minilm", "roberta_large"}
 MODELS = sorted({path.stem for path in (ROOT / "conf" / "model").glob("*.yaml")} - SIZES)
+SIZED = {  # by a config of their own, not by the keys of TINY
+    "hf": "{model_type: llama, hidden_size: 16, num_hidden_layers: 1, num_attention_heads: 2, intermediate_size: 32}"
+}
 CORPORA = sorted(path.stem for path in (ROOT / "conf" / "data").glob("*.yaml"))
 CORPORA += ["glue/cola", "glue/mnli", "glue/stsb"]  # of each kind one: the others have the same tasks
 
@@ -26,6 +29,9 @@ CORPORA += ["glue/cola", "glue/mnli", "glue/stsb"]  # of each kind one: the othe
 def test_a_batch_goes_through_or_the_pair_is_refused(model, data, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     choice = [f"model={model}", f"data={data}", "trainer=cpu", "logger=csv"]
+    if model in SIZED:
+        pytest.importorskip("transformers")
+        choice.append(f"model.network.config={SIZED[model]}")
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         plain = compose("config", choice)
         reviews = write_reviews(Path("reviews"), classes=tuple(plain.data.classes or ["negative", "positive"]))

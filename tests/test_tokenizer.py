@@ -101,6 +101,14 @@ FOREIGN = {  # kind -> its special entries, in an order of its own, and what tra
     ),
     "roberta": (["<s>", "<pad>", "</s>", "<unk>", "<mask>"], processors.RobertaProcessing(("</s>", 2), ("<s>", 0))),
     "gpt2": (["<|endoftext|>"], None),
+    "llama": (
+        ["<unk>", "<s>", "</s>"],
+        processors.TemplateProcessing(single="<s> $A", pair="<s> $A <s> $B", special_tokens=[("<s>", 1)]),
+    ),
+    "t5": (
+        ["<pad>", "</s>", "<unk>"],
+        processors.TemplateProcessing(single="$A </s>", pair="$A </s> $B </s>", special_tokens=[("</s>", 1)]),
+    ),
 }
 
 
@@ -109,7 +117,7 @@ def test_a_published_tokenizer_brings_its_special_ids_and_its_frame(kind, tmp_pa
     specials, post_processor = FOREIGN[kind]
     words = ["a", "fine", "film"]
     vocabulary = {word: number for number, word in enumerate((*specials, *words))}
-    unknown = {"bert": "[UNK]", "roberta": "<unk>", "gpt2": "<|endoftext|>"}[kind]
+    unknown = {"bert": "[UNK]", "gpt2": "<|endoftext|>"}.get(kind, "<unk>")
     pipeline = Pipeline(models.WordLevel(vocabulary, unk_token=unknown))
     pipeline.pre_tokenizer = pre_tokenizers.Whitespace()
     if post_processor:
@@ -119,9 +127,10 @@ def test_a_published_tokenizer_brings_its_special_ids_and_its_frame(kind, tmp_pa
     tokenizer = Tokenizer("pretrained", 300, path=tmp_path)
     assert tokenizer.encode(["a fine film"]) == [[vocabulary[word] for word in words]]
     ids = (tokenizer.pad_id, tokenizer.unk_id, tokenizer.cls_id, tokenizer.sep_id, tokenizer.mask_id)
-    assert ids == {"bert": (0, 2, 3, 4, 5), "roberta": (1, 3, 0, 2, 4), "gpt2": (0, 0, 0, 0, None)}[kind]
+    expected = {"bert": (0, 2, 3, 4, 5), "roberta": (1, 3, 0, 2, 4), "gpt2": (0, 0, 0, 0, None)}
+    assert ids == (expected | {"llama": (0, 0, 1, 2, None), "t5": (0, 2, 1, 1, None)})[kind]
     assert tokenizer.sep_id not in tokenizer.never
-    assert len(tokenizer.never) == {"bert": 4, "roberta": 4, "gpt2": 0}[kind]
+    assert len(tokenizer.never) == {"bert": 4, "roberta": 4, "gpt2": 0, "llama": 3, "t5": 2}[kind]
     pipeline.no_padding()
     rows = [tokenized(side, tokenizer) for side in (["a fine film", "film"], ["fine", "a film a film"])]
     framed = {"pad": tokenizer.pad_id, "frame": tokenizer.frame}

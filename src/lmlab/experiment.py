@@ -141,20 +141,33 @@ def plain(config: DictConfig) -> dict[str, Any]:
     return cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
 
 
+def complete(config: DictConfig) -> None:
+    """Write into a config what its family finds in published files, from which on it needs none of them."""
+    options = cast(dict[str, Any], OmegaConf.to_container(config.model.network, resolve=True))
+    refuse_foreign(options)
+    family: Any = hydra.utils.get_class(options["_target_"])
+    for key, value in family.found(options, config.weights).items():
+        OmegaConf.update(config, f"model.{key}", value, merge=False, force_add=True)
+
+
 def instantiate(node: Mapping[str, Any], group: str = "") -> Any:
     """Hydra's instantiate behind the list of what a config may name (ARCHITECTURE, section 4)."""
     node = {key: value for key, value in node.items() if key not in METADATA.get(group, ())}
-    for target in targets(node):
-        if not allowed(target):
-            raise ConfigError(
-                f"{target!r} is not something a config may call", "_target_", "Only lmlab's own parts are"
-            )
+    refuse_foreign(node)
     try:
         return hydra.utils.instantiate(node, _convert_="all")
     except InstantiationException as error:
         if isinstance(error.__cause__, LmlabError):
             raise error.__cause__ from None
         raise
+
+
+def refuse_foreign(node: Mapping[str, Any]) -> None:
+    for target in targets(node):
+        if not allowed(target):
+            raise ConfigError(
+                f"{target!r} is not something a config may call", "_target_", "Only lmlab's own parts are"
+            )
 
 
 def targets(node: Any) -> Iterator[str]:

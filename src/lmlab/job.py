@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from lmlab import launched, machine, memory, signals
 from lmlab.check import FIRST_STAGES, is_unfinished
 from lmlab.errors import LmlabError, Stopped
-from lmlab.experiment import Experiment, instantiate, plain
+from lmlab.experiment import Experiment, complete, instantiate, plain
 from lmlab.names import run_name
 from lmlab.resuming import checkpoint_to_resume
 from lmlab.run_directory import RunDirectory, command_line, provenance
@@ -30,7 +30,10 @@ def run(config: DictConfig, overrides: Sequence[str], choices: Mapping[str, str]
     machine.resolved(config.trainer)  # what this machine cannot do is told before a folder is made
     if rank := launched.rank(config.trainer.launcher):
         return followed(config.trainer.launcher, rank)
-    match config.stage._target_.rpartition(".")[2]:
+    stage = config.stage._target_.rpartition(".")[2]
+    if stage in FIRST_STAGES:
+        complete(config)
+    match stage:
         case "fit":
             machine.refuse_compiling(config.trainer)
             folder = training_folder(config, run_name(choices))
@@ -42,7 +45,7 @@ def run(config: DictConfig, overrides: Sequence[str], choices: Mapping[str, str]
                 folder = RunDirectory(nowhere)
                 config.run.folder = nowhere
                 return prepared(config, folder, folder.config).run_stage()
-        case stage:
+        case _:
             return later(config, RunDirectory(config.run.folder), stage)
 
 

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from lmlab.nn.network import Network
+from lmlab.errors import ConfigError
+from lmlab.nn.network import LAYER, Network
 from lmlab.ranges import Fraction, NonNegativeInt, PositiveFloat, Probability
 
 
@@ -44,16 +45,15 @@ def parameter_groups(modules: Iterable[nn.Module], layer_decay: PositiveFloat = 
     return [{"tables": False, **group} for group in groups]
 
 
-LAYERS = re.compile(r"\blayers\.(\d+)\.")
-BOTTOM = ("embedding.", "positions.", "segments.", "ngrams.", "norm.")
+BOTTOM = re.compile(r"(embedding|positions|segments|ngrams|norm)\.|body\..*(embed|wte|wpe|shared)")
 
 
 def depths(network: Network) -> dict[int, int]:
     """How many layers stand below each parameter, and itself one of them, by its id; the tables have depth 0."""
     found = {}
     for name, parameter in network.named_parameters():
-        layer = LAYERS.search(name)
-        found[id(parameter)] = int(layer[1]) + 1 if layer else 0 if name.startswith(BOTTOM) else -1
+        layer = LAYER.search(name)
+        found[id(parameter)] = int(layer[1]) + 1 if layer else 0 if BOTTOM.match(name) else -1
     above = max(found.values(), default=0) + 1
     return {key: above if depth < 0 else depth for key, depth in found.items()}
 
@@ -61,6 +61,10 @@ def depths(network: Network) -> dict[int, int]:
 def freeze(network: Network, n_layers: NonNegativeInt) -> None:
     """Keep the embeddings and the lowest `n_layers` layers as they are."""
     depth = depths(network)
+    layers = filter(None, (LAYER.search(name) for name, _ in network.named_parameters()))
+    known = max((int(layer[1]) + 1 for layer in layers), default=0)
+    if n_layers > known:
+        raise ConfigError(f"{n_layers} layers are to stay as they are, and {known} are known by name", "model.frozen")
     for parameter in network.parameters():
         if depth[id(parameter)] <= n_layers:
             parameter.requires_grad_(False)

@@ -72,12 +72,12 @@ def folder_of(path: Path) -> Path:
     return path.parent.parent if path.suffix == ".ckpt" else path.parent
 
 
-def config_of(folder: Path) -> dict[str, Any]:
-    """The config.json of published weights; empty where there is none."""
-    file = folder / CONFIG
+def config_of(path: Path) -> dict[str, Any]:
+    """The config.json of published weights, by their folder or its own name; empty where there is none."""
+    file = path / CONFIG if path.is_dir() else path
     if not file.is_file():
         return {}
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
+        return dict(json.loads(file.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
         raise DataError(f"{CONFIG} is not JSON: {error}", str(file), "Copy it again") from error

@@ -17,10 +17,15 @@ from lmlab.ranges import PositiveInt
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")  # unset, each later fork is told off on stderr
 
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-PUBLISHED = (  # what others call them: BERT, RoBERTa, GPT-2, which has one entry for all that it needs
+PUBLISHED = (  # what others call them: BERT, RoBERTa, ALBERT; with fewer entries GPT-2 and Qwen, Llama, Gemma, T5
     dict(zip(("pad", "unk", "cls", "sep", "mask"), SPECIALS, strict=True)),
     {"pad": "<pad>", "unk": "<unk>", "cls": "<s>", "sep": "</s>", "mask": "<mask>"},
+    {"pad": "<pad>", "unk": "<unk>", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"},
     dict.fromkeys(("pad", "unk", "cls", "sep"), "<|endoftext|>"),
+    {"pad": "<unk>", "unk": "<unk>", "cls": "<s>", "sep": "</s>"},
+    {"pad": "<pad>", "unk": "<unk>", "cls": "<bos>", "sep": "<eos>"},
+    dict.fromkeys(("pad", "unk", "sep"), "<|end_of_text|>") | {"cls": "<|begin_of_text|>"},
+    {"pad": "<pad>", "unk": "<unk>", "cls": "</s>", "sep": "</s>"},
 )
 BYTES = 256
 
@@ -169,7 +174,8 @@ def frame_of(pipeline: Pipeline) -> Frame | None:
     alone, pair = pipeline.encode("").ids, pipeline.encode("", "").ids
     if not alone:
         return None
-    begin, end = alone[:1], alone[1:]
+    begins = pipeline.encode("a").special_tokens_mask[0]  # T5's ends a text and begins none
+    begin, end = alone[:begins], alone[begins:]
     return Frame(tuple(begin), tuple(pair[len(begin) : len(pair) - len(end)]), tuple(end))
 
 

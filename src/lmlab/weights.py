@@ -62,8 +62,9 @@ def load(network: Network, task: nn.Module, weights: str) -> Report:
     refuse_other_shapes(taken, body, path)
     if missing or surplus:
         what = [f"without {summary(missing)}"] * bool(missing) + [f"with {summary(surplus)} beside"] * bool(surplus)
+        fix = (network.published.advice if network.published and not ours else "") or advice(path)
         raise CheckpointError(
-            f"these are not the weights of this {type(network).__name__}: {', '.join(what)}", str(path), advice(path)
+            f"these are not the weights of this {type(network).__name__}: {', '.join(what)}", str(path), fix
         )
     network.load_state_dict(taken, strict=False)
     heads = task.state_dict()

@@ -50,8 +50,7 @@ def resumed(cfg: "DictConfig", overrides: Sequence[str], typed: Mapping[str, Any
         cfg.resume = None
         return cfg
     then = read_config(str(folder))
-    final = rebase(cfg, then, overrides)
-    with_classes(final, then)
+    final = rebase(with_findings(cfg, then), then, overrides)
     final.resume = str(folder)
     refuse_changes(then, plain(final), list(final.allow_change))
     return final
@@ -90,11 +89,19 @@ def is_unfinished(folder: Path, cfg: "DictConfig") -> bool:
         then = read_config(str(folder))
     except (OSError, ValueError, LmlabError):
         return False
-    return status != "finished" and not any(same_run(then, plain(with_classes(cfg.copy(), then))))
+    return status != "finished" and not any(same_run(then, plain(with_findings(cfg.copy(), then))))
 
 
-def with_classes(cfg: "DictConfig", then: Mapping[str, Any]) -> "DictConfig":
-    """The classes that a run has found in its rows, and how they weigh, belong to its config from then on."""
+def with_findings(cfg: "DictConfig", then: Mapping[str, Any]) -> "DictConfig":
+    """What a run has found belongs to its config from then on: the classes in its rows and how they weigh, and what
+    published files told of its network."""
+    from omegaconf import OmegaConf
+
+    network = cfg.model.get("network") or {}
+    if "config_json" in network and network.config_json is None:
+        found = then["model"]["network"]
+        network.config_json, network.d_model = found.get("config_json"), network.d_model or found.get("d_model")
+        OmegaConf.update(cfg, "model.published_vocab", then["model"].get("published_vocab"), force_add=True)
     if cfg.data.get("classes", ()) is None:
         cfg.data.classes = then["data"].get("classes")
     if cfg.task.get("class_weights") == "balanced":

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 FIRST_STAGES = ("fit", "check")  # they begin a run; all others work on one
-# null until a run is made (its folder) or its corpus is read (the names of the classes); others refer to them before
-LATER = {"run.folder": "outputs", "data.classes": ["negative", "positive"]}
+# null until a run is made (its folder), its corpus is read (the names of the classes) or its published config (widths);
+# others refer to them before
+LATER = {"run.folder": "outputs", "data.classes": ["negative", "positive"], "task.d_model": 1}
 
 
 def composed(

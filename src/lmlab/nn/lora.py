@@ -6,8 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lmlab.errors import ConfigError
 from lmlab.nn.linear import Linear
-from lmlab.nn.network import Network
+from lmlab.nn.network import LAYER, Network
 from lmlab.ranges import PositiveFloat, PositiveInt
 
 
@@ -29,9 +30,18 @@ def adapt(network: Network, rank: PositiveInt, alpha: PositiveFloat) -> None:
     """Freeze a network but for a low-rank change of every map in its layers, and what weights= may lack."""
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(bool(network.may_begin_anew) and name.startswith(network.may_begin_anew))
-    for name, part in network.named_modules():
-        if isinstance(part, Linear) and ".layers." in f".{name}":
-            part.low_rank = LowRank(part.in_features, part.out_features, rank, alpha)
+    maps = [part for name, part in network.named_modules() if isinstance(part, nn.Linear) and LAYER.search(name)]
+    if not maps:
+        what = f"{type(network).__name__} has no linear maps in layers"
+        raise ConfigError(what, "model.lora_rank", "Set it to 0")
+    for part in maps:
+        part.low_rank = LowRank(part.in_features, part.out_features, rank, alpha)
+        if not isinstance(part, Linear):  # torch's own, in a model of transformers
+            part.register_forward_hook(changed)
+
+
+def changed(part: nn.Module, given: tuple[Tensor, ...], y: Tensor) -> Tensor:
+    return y + part.low_rank(*given)
 
 
 def merged(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

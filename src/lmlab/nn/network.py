@@ -1,7 +1,8 @@
 """What a task may ask of a model family. Read this file first."""
 
 import functools
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -11,6 +12,8 @@ from torch import Tensor, nn
 
 from lmlab.errors import ConfigError
 from lmlab.nn.renaming import Renaming
+
+LAYER = re.compile(r"\b(?:layers?|h|blocks?)\.(\d+)\.")  # its number in the name of a parameter, ours or transformers'
 
 
 class Network(nn.Module):
@@ -72,6 +75,14 @@ class Network(nn.Module):
     def config(self) -> dict[str, Any]:
         """The config.json by which transformers builds the same network, of a family with `published` names."""
         raise NotImplementedError(f"transformers has no family like {type(self).__name__}.")
+
+    @classmethod
+    def found(cls, options: Mapping[str, Any], weights: str | None) -> dict[str, Any]:
+        """What published files tell of the options that a config leaves open, by their keys below `model`.
+
+        It becomes part of a run's config before anything is built: no later stage reads those files.
+        """
+        return {}
 
     def recompute(self) -> None:
         """Let layers compute their activations twice in a training instead of keeping them: less memory, more time."""

@@ -18,6 +18,8 @@ class Renaming:
     their names of heads, which a body can do without, begin with.
     """
 
+    advice = ""  # to whom gives other weights; told by their config.json where empty
+
     def __init__(
         self,
         table: Mapping[str, str | tuple[str, ...]],
