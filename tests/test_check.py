@@ -324,6 +324,26 @@ def test_auto_finds_the_newest_unfinished_run_of_the_same_config(finished):
     assert found(*same, "sweep.name=search", "sweep.job=3") == str(output / "transformer-rotten_tomatoes" / "2")
     assert found(*same, "callbacks.progress=null") and found(*same, "callbacks.ema.decay=0.9") is None
     assert found("seed=7", "data.max_length=76", "trainer.max_steps=500") is None
+    assert found(*same, "experiment=glue", "data=rotten_tomatoes") is None  # another config
+
+
+def test_auto_goes_on_with_an_experiment_and_another_logger_writes_into_its_folder(tmp_path):
+    from omegaconf import OmegaConf
+
+    begun = ["experiment=imdb", f"run.output={tmp_path}"]
+    folder = tmp_path / "transformer-imdb" / "1"
+    folder.mkdir(parents=True)
+    cfg = compose(*begun)
+    cfg.run.folder = str(folder)
+    OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
+    (folder / "manifest.json").write_text(json.dumps({"status": "preempted"}))
+    typed = [*begun, "resume=auto", "logger=csv"]
+    choices = {"model": "transformer", "data": "imdb"}
+    final = check.resumed(compose(*typed), typed, choices)
+    assert final.resume == str(folder) and final.logger.csv.folder == str(folder) and "wandb" not in final.logger
+    check.composed(final, typed, choices, str(folder))
+    with pytest.raises(ConfigError, match="experiment=imdb rewrites a whole config"):
+        check.resumed(compose(*begun, f"resume={folder}"), [*begun, f"resume={folder}"], choices)
 
 
 def test_what_is_taken_over_refers_to_the_run(finished):

@@ -2,6 +2,7 @@
 
 import functools
 
+import jaxtyping
 import lightning.pytorch as pl
 import pytest
 import torch
@@ -113,3 +114,25 @@ def test_a_rate_is_that_of_the_precision_of_the_training(monkeypatch):
     monkeypatch.setattr(flops, "matmul_rate", lambda device, precision: asked.append((device.type, precision)) or 1e9)
     train(gpt2, (16,), [Throughput()], precision="64-true")
     assert asked == [("cpu", "64-true")]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_compiled_network_is_counted_and_still_makes_its_graphs():
+    graphs = []
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    def compiled():
+        network = gpt2()
+        network.compile(backend=backend)
+        return network
+
+    torch.compiler.reset()
+    jaxtyping.config.update("jaxtyping_disable", True)
+    throughput = Throughput()
+    train(compiled, (16, 16, 16), [throughput])
+    jaxtyping.config.update("jaxtyping_disable", False)
+    torch.compiler.reset()
+    assert graphs and list(throughput.per_token) == [16]

@@ -1,5 +1,7 @@
 """Tokens, rows and floating-point operations a second, over all ranks, the time of evaluation left out."""
 
+import contextlib
+import sys
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -31,6 +33,7 @@ class Throughput(Callback):
         self.rate = 0.0  # FLOP/s of the devices of all ranks together
         self.per_token: dict[int, float] = {}  # operations, padding's too, by the length of the rows
         self.counter: flops.Counter | None = None
+        self.counting = contextlib.ExitStack()
         self.counted = torch.Size()  # rows and length of the batch at hand
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
@@ -46,7 +49,9 @@ class Throughput(Callback):
         length = batch["mask"].shape[1]
         if not any(1 / NEAR < length / known < NEAR for known in self.per_token):
             self.counted, self.counter = batch["mask"].shape, flops.Counter()
-            self.counter.__enter__()
+            if "torch._dynamo" in sys.modules:  # a graph made while operations are counted would be given up for good
+                self.counting.enter_context(torch.compiler.set_stance("force_eager"))
+            self.counting.enter_context(self.counter)
 
     def on_after_backward(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self.stop_counting()
@@ -56,7 +61,7 @@ class Throughput(Callback):
 
     def stop_counting(self) -> None:
         if self.counter is not None:
-            self.counter.__exit__(None, None, None)
+            self.counting.close()
             self.per_token[self.counted[1]] = self.counter.get_total_flops() / self.counted.numel()
             self.counter = None
 

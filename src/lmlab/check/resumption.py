@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmlab.check.finished_run import MACHINE, read_config, rebase, run_folder
+from lmlab.check.override import parse
+from lmlab.check.yaml_files import LAYERED
 from lmlab.errors import ConfigError, LmlabError
 from lmlab.names import covered, run_name
 
@@ -50,8 +52,11 @@ def resumed(cfg: "DictConfig", overrides: Sequence[str], typed: Mapping[str, Any
         cfg.resume = None
         return cfg
     then = read_config(str(folder))
+    if cfg.resume == "auto":  # the run was found by its config, which an experiment helped to write
+        overrides = [override for override in overrides if parse(override).key not in LAYERED]
+    cfg.run.folder = str(folder)  # to which loggers and callbacks refer
     final = rebase(with_findings(cfg, then), then, overrides)
-    final.resume = str(folder)
+    final.resume, final.run.folder = str(folder), None
     refuse_changes(then, plain(final), list(final.allow_change))
     return final
 
@@ -93,8 +98,8 @@ def is_unfinished(folder: Path, cfg: "DictConfig") -> bool:
 
 
 def with_findings(cfg: "DictConfig", then: Mapping[str, Any]) -> "DictConfig":
-    """What a run has found belongs to its config from then on: the classes in its rows and how they weigh, and what
-    published files told of its network."""
+    """What a run has found belongs to its config from then on: the classes in its rows and how they weigh, what
+    published files told of its network, how many tokens its device held."""
     from omegaconf import OmegaConf
 
     network = cfg.model.get("network") or {}
@@ -102,6 +107,8 @@ def with_findings(cfg: "DictConfig", then: Mapping[str, Any]) -> "DictConfig":
         found = then["model"]["network"]
         network.config_json, network.d_model = found.get("config_json"), network.d_model or found.get("d_model")
         OmegaConf.update(cfg, "model.published_vocab", then["model"].get("published_vocab"), force_add=True)
+    if cfg.trainer.get("batch_tokens") == "auto":
+        cfg.trainer.batch_tokens = then["trainer"].get("batch_tokens")
     if cfg.data.get("classes", ()) is None:
         cfg.data.classes = then["data"].get("classes")
     if cfg.task.get("class_weights") == "balanced":
