@@ -3,6 +3,7 @@
 import math
 import re
 import weakref
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,15 +21,20 @@ from lmlab.errors import OutOfMemory
 from lmlab.experiment import Experiment
 from lmlab.module import LanguageModule
 
+ROWS = (7, 13)  # of the batches that are measured: no power of two, which would be taken for a gradient
 SHARE = 0.7  # of the memory that is free: allocators round up, kernels have scratch space of their own
 CGROUPS = (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"))
 
 
 class Peak(TorchDispatchMode):
-    """The most bytes that tensors made while it is open hold at one time, on any device: `most`."""
+    """The most bytes that tensors made while it is open hold at one time, on any device: `most`.
 
-    def __init__(self) -> None:
+    Tensors of `other_sizes`, in bytes, are left out.
+    """
+
+    def __init__(self, other_sizes: Collection[int] = ()) -> None:
         super().__init__()
+        self.other_sizes = frozenset(other_sizes)
         self.live, self.most = 0, 0
         self.known: weakref.WeakValueDictionary[int, torch.UntypedStorage] = weakref.WeakValueDictionary()
 
@@ -40,7 +46,7 @@ class Peak(TorchDispatchMode):
         return made
 
     def add(self, storage: torch.UntypedStorage) -> None:
-        if id(storage) not in self.known:
+        if id(storage) not in self.known and storage.nbytes() not in self.other_sizes:
             self.known[id(storage)] = storage
             self.live += storage.nbytes()
             self.most = max(self.most, self.live)
@@ -61,14 +67,13 @@ def needed(experiment: Experiment) -> Need:
     """Measured on two batches of the longest training rows."""
     module, device = experiment.module.train(), root_device(experiment)
     module.to(device)
-    n_rows = max(1, min(8, len(longest_rows(experiment, 16)) // 2))
-    few, more = (experiment.corpus.datasets["train"][longest_rows(experiment, n)] for n in (n_rows, 2 * n_rows))
-    peaks = [peak(module, batch, experiment.settings["precision"]) for batch in (few, more)]
+    batches = [experiment.corpus.datasets["train"][longest_rows(experiment, n)] for n in ROWS]
+    (few, less), (many, more) = (
+        (batch["tokens"].numel(), peak(module, batch, experiment.settings["precision"])) for batch in batches
+    )
     weights, changing = sum(p.nbytes for p in module.parameters()), sum(p.nbytes for p in learned(module))
-    tokens = [batch["tokens"].numel() for batch in (few, more)]
-    per_token = max(1.0, (peaks[1] - peaks[0]) / max(1, tokens[1] - tokens[0]))
-    gradients = max(changing, peaks[0] - int(per_token * tokens[0]))  # and what all batches need alike
-    return Need(weights + gradients + 2 * changing, per_token)
+    per_token = max(1.0, (more - less) / max(1, many - few))
+    return Need(weights + 3 * changing + max(0, less - int(per_token * few)), per_token)
 
 
 def learned(module: LanguageModule) -> list[nn.Parameter]:
@@ -87,11 +92,11 @@ def root_device(experiment: Experiment) -> torch.device:
 
 
 def peak(module: LanguageModule, batch: Batch, precision: str) -> int:
-    """Bytes that a batch's way through a network and back makes; no weight is changed."""
+    """Bytes that a batch's way through a network and back holds beside gradients; no weight is changed."""
     device = module.device
     there: Any = {name: part.to(device) if isinstance(part, Tensor) else part for name, part in batch.items()}
     kind = flops.KINDS.get(precision.partition("-")[0], torch.float32)
-    with torch.random.fork_rng(), Peak() as made:
+    with torch.random.fork_rng(), Peak({p.nbytes for p in learned(module)}) as made:
         with torch.autocast(device.type, kind, enabled=precision.endswith("mixed")):
             loss, _ = module.task.loss(module.network, there)
         loss.backward()
