@@ -43,7 +43,8 @@ def test_weights_gradients_and_moments_are_fixed_and_the_rest_grows_with_tokens(
     assert 4 * weights <= need.fixed < 5 * weights + 50_000
     batch = experiment.corpus.datasets["train"][list(range(40))]
     whole = memory.peak(experiment.module, batch, "32-true")
-    assert need.per_token * batch["tokens"].numel() == pytest.approx(whole, rel=0.15)
+    told = need.fixed - 4 * weights + need.per_token * batch["tokens"].numel()
+    assert told == pytest.approx(whole, rel=0.1)
     assert all(p.grad is None for p in experiment.module.parameters())
     assert all(torch.equal(tensor, before[name]) for name, tensor in experiment.module.state_dict().items())
 
