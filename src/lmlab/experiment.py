@@ -150,6 +150,15 @@ def complete(config: DictConfig) -> None:
         OmegaConf.update(config, f"model.{key}", value, merge=False, force_add=True)
 
 
+def refuse_other_weights(config: DictConfig) -> None:
+    """Weights of another shape are told before a folder is made and a corpus read, by a network without memory."""
+    options = cast(dict[str, Any], OmegaConf.to_container(config.model.network, resolve=True))
+    if config.weights and not config.resume and options.get("config_json") is None:  # which builds what it has read
+        with torch.device("meta"):
+            network = instantiate(options)
+        weights.matched(network, config.weights)
+
+
 def instantiate(node: Mapping[str, Any], group: str = "") -> Any:
     """Hydra's instantiate behind the list of what a config may name (ARCHITECTURE, section 4)."""
     node = {key: value for key, value in node.items() if key not in METADATA.get(group, ())}

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from lmlab import launched, machine, memory, signals
 from lmlab.check import FIRST_STAGES, is_unfinished
 from lmlab.errors import LmlabError, Stopped
-from lmlab.experiment import Experiment, complete, instantiate, plain
+from lmlab.experiment import Experiment, complete, instantiate, plain, refuse_other_weights
 from lmlab.names import run_name
 from lmlab.resuming import checkpoint_to_resume
 from lmlab.run_directory import RunDirectory, command_line, provenance
@@ -36,6 +36,7 @@ def run(config: DictConfig, overrides: Sequence[str], choices: Mapping[str, str]
     match stage:
         case "fit":
             machine.refuse_compiling(config.trainer)
+            refuse_other_weights(config)
             folder = training_folder(config, run_name(choices))
             config.run.folder = str(folder.path)
             with folder.held():

@@ -34,11 +34,36 @@ class Report(NamedTuple):
         return "; ".join([*told, f"new: {summary(self.new)}"] if self.new else told)
 
 
+class Match(NamedTuple):
+    """Weights by the names that they have here."""
+
+    taken: dict[str, Tensor]  # by a network
+    head: dict[str, Tensor]  # of a task
+    left: list[str]  # that the network has no place for
+
+
 def load(network: Network, task: nn.Module, weights: str) -> Report:
     """Put `weights` into a network, and into the task's head where they are of the same task; tell what became of each.
 
-    Every tensor of the network's body has to be there in its shape, and nothing of a body may be left over.
+    Raises CheckpointError, before anything is put anywhere, for those that `matched` refuses.
     """
+    taken, head, left = matched(network, weights)
+    network.load_state_dict(taken, strict=False)
+    heads = task.state_dict()
+    same = {name: tensor for name, tensor in head.items() if name in heads and heads[name].shape == tensor.shape}
+    same = same if same.keys() == {name for name, _ in task.named_parameters()} else {}
+    task.load_state_dict(same, strict=False)
+    report = Report(
+        [*taken, *same],
+        [*left, *(name for name in head if name not in same)],
+        [*(name for name in network.state_dict() if name not in taken), *(name for name in heads if name not in same)],
+    )
+    log.info("weights %s: %s", weights, report)
+    return report
+
+
+def matched(network: Network, weights: str) -> Match:
+    """Every tensor of the network's body has to be there in its shape, and nothing of a body may be left over."""
     path = published.located(weights)
     state, ours = read(path)
     body = network.state_dict()
@@ -66,18 +91,7 @@ def load(network: Network, task: nn.Module, weights: str) -> Report:
         raise CheckpointError(
             f"these are not the weights of this {type(network).__name__}: {', '.join(what)}", str(path), fix
         )
-    network.load_state_dict(taken, strict=False)
-    heads = task.state_dict()
-    same = {name: tensor for name, tensor in head.items() if name in heads and heads[name].shape == tensor.shape}
-    same = same if same.keys() == {name for name, _ in task.named_parameters()} else {}
-    task.load_state_dict(same, strict=False)
-    report = Report(
-        [*taken, *same],
-        [*left, *(name for name in head if name not in same)],
-        [*(name for name in body if name not in taken), *(name for name in heads if name not in same)],
-    )
-    log.info("weights %s: %s", weights, report)
-    return report
+    return Match(taken, head, left)
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], bool]:

@@ -139,7 +139,9 @@ def test_a_pretraining_is_fine_tuned_on_another_task_with_its_tokenizer(place, h
     here(*first, *SHAPE, "tokenizer=wordpiece")
     (before,) = place.glob("outputs/*/before")
     after = ["model=bert_tiny", "data=text_files", "data.path=reviews", "tokenizer=pretrained", f"weights={before}"]
+    runs = set(place.glob("outputs/*/*"))
     assert front.main([*after, *shape]) == CheckpointError.exit_code
+    assert set(place.glob("outputs/*/*")) == runs  # told before a folder was made
     assert "with tokenizer.vocab_size=300 model.network.d_model=128" in capsys.readouterr().err
     here(*after, *shape, "tokenizer.vocab_size=300", "optimizer.lr=1e-9", "run.id=after")
     (folder,) = place.glob("outputs/*/after")
