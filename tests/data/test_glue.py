@@ -62,6 +62,14 @@ def test_what_the_leaderboard_asks_has_no_labels_and_stays_in_order(option, glue
         assert {row.label for row in rows} == {None} and (rows[0].pair is None) == (some.columns.pair is None)
 
 
+def test_a_model_of_mnli_also_answers_the_diagnostic_set(glue, tmp_path):
+    (glue / "diagnostic").mkdir()
+    (glue / "diagnostic" / "diagnostic.tsv").write_text("index\tsentence1\tsentence2\n0\tthe cat sat\tit stood\n")
+    asked = dict(corpus("glue/mnli", glue / "MNLI", tmp_path).leaderboard())
+    assert list(asked) == ["MNLI-m", "MNLI-mm", "AX"]
+    assert [(row.text, row.pair, row.label) for row in asked["AX"]] == [("the cat sat", "it stood", None)]
+
+
 def test_answers_are_written_as_the_leaderboard_wants_them(glue, tmp_path):
     wanted = {"glue/cola": "1", "glue/sst2": "1", "glue/mrpc": "1", "glue/qqp": "1", "glue/wnli": "1"}
     wanted |= {"glue/mnli": "neutral", "glue/qnli": "not_entailment", "glue/rte": "not_entailment"}
@@ -112,23 +120,24 @@ def test_a_score_is_a_number(glue, tmp_path):
 def test_the_hub_has_splits_of_its_own_names(tmp_path, monkeypatch):
     import datasets
 
-    kinds = datasets.ClassLabel(names=["entailment", "neutral", "contradiction"])
+    names = datasets.ClassLabel(names=["entailment", "neutral", "contradiction"])
     texts = {"premise": datasets.Value("string"), "hypothesis": datasets.Value("string")}
 
     def rows(split, labels):
         columns = {"premise": [f"{split} {n}" for n in range(len(labels))], "hypothesis": ["so it is"] * len(labels)}
-        return datasets.Dataset.from_dict(columns | {"label": labels}, datasets.Features(texts | {"label": kinds}))
+        return datasets.Dataset.from_dict(columns | {"label": labels}, datasets.Features(texts | {"label": names}))
 
     found = {name: rows(name, [0, 1, 2]) for name in ("train", "validation_matched", "validation_mismatched")}
     found |= {name: rows(name, [-1, -1]) for name in ("test_matched", "test_mismatched")}
-    monkeypatch.setattr("lmlab.data.sources.loaded", lambda name, revision: found)
+    sets = {"nyu-mll/glue:mnli": found, "nyu-mll/glue:ax": {"test": rows("ax", [-1])}}
+    monkeypatch.setattr("lmlab.data.sources.loaded", lambda name, revision: sets[name])
     some = corpus("glue/mnli", None, tmp_path)
     assert some.summary()["rows"] == {"train": 3, "val": 3, "test": 3} and some.summary()["source"] == "hub"
     assert some.text("val", 2) == "validation_matched 2\nso it is"
     assert some.datasets["test"].labels.tolist() == [0, 1, 2]
     asked = {name: [row.text for row in rows] for name, rows in some.leaderboard()}
-    assert asked == {name: [f"test_{kind} 0", f"test_{kind} 1"] for name, kind in
-                     (("MNLI-m", "matched"), ("MNLI-mm", "mismatched"))}  # fmt: skip
+    kinds = {"MNLI-m": "matched", "MNLI-mm": "mismatched"}
+    assert asked == {name: [f"test_{kind} 0", f"test_{kind} 1"] for name, kind in kinds.items()} | {"AX": ["ax 0"]}
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """A run on a task of GLUE from training to the leaderboard's file, and a sweep over tasks."""
 
 import csv
+import io
 import json
 import sys
 
@@ -43,11 +44,11 @@ def test_a_regression_on_pairs(here, tmp_path):
     run = tmp_path / "outputs/transformer-glue-stsb/it"  # not a folder in a folder
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["val"]["val/rows"] == 10 and metrics["test"] == {}
-    assert "stage.pair_column=pair" in said and "stage=submit" in said
+    assert "stage.pair_column=pair" in said and "leaderboard  python src/run.py stage=predict run=outputs" in said
     assert "spearman" in here("stage=test", "run=outputs/transformer-glue-stsb/it")
     scored = [values for name, values in json.loads((run / "metrics.json").read_text()).items() if "val on" in name]
     assert scored == [pytest.approx(metrics["val"], abs=1e-6)]
-    here("stage=submit", f"run={run}")
+    here("stage=predict", f"run={run}")
     found = entries(run / "predictions" / "STS-B.tsv")
     assert len(found) == 5 and all(len(entry) == 5 and 0 <= float(entry) <= 5 for entry in found)
     (tmp_path / "in.csv").write_text("b,a\nsecond,first\n")
@@ -74,22 +75,23 @@ def test_matched_and_mismatched_are_both_scored(here, tmp_path):
     )
     here("stage=test", f"run={run}")
     assert len([name for name in json.loads((run / "metrics.json").read_text()) if " on files " in name]) == 2
-    here("stage=submit", f"run={run}", "stage.output=answers")
+    here("stage=predict", f"run={run}", "stage.output=answers")
     assert sorted(path.name for path in (tmp_path / "answers").iterdir()) == ["MNLI-m.tsv", "MNLI-mm.tsv"]
     assert set(entries(tmp_path / "answers/MNLI-m.tsv")) <= {"entailment", "neutral", "contradiction"}
     here(*balanced, "resume=outputs/transformer-glue-mnli/it", "trainer.max_epochs=3")  # the same weights
 
 
-def test_a_single_text_takes_no_pair_and_another_corpus_has_no_leaderboard(here, tmp_path):
+def test_a_single_text_takes_no_pair_and_standard_input_is_read_if_asked_for(here, tmp_path, monkeypatch):
     here("data=glue/cola", *TRAIN, "trainer.max_steps=1")
     run = "run=outputs/transformer-glue-cola/it"
     (tmp_path / "in.csv").write_text("text,pair\na,b\n")
     refused = here("stage=predict", run, "stage.input=in.csv", "stage.pair_column=pair", code=2)
     assert "trained on single texts (stage.pair_column=pair)" in refused
-    refused = here("stage=submit", run, "data=imdb", code=2)
-    assert "Imdb has no leaderboard to write to (stage=submit). Corpora that fit this stage: glue/cola, " in refused
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"the tale is told\n")))
+    (answer,) = map(json.loads, here("stage=predict", run, "stage.input=-").splitlines())
+    assert answer["text"] == "the tale is told"
     (tmp_path / "glue/CoLA/test.tsv").unlink()
-    assert "CoLA has no test.tsv" in here("stage=submit", run, code=InputMissing.exit_code)
+    assert "CoLA has no test.tsv" in here("stage=predict", run, code=InputMissing.exit_code)
 
 
 def test_a_sweep_over_tasks_ends_in_one_table(here, tmp_path):

@@ -44,14 +44,8 @@ def refuse_pair(config: Mapping[str, Any]) -> None:
 
 
 def refuse_stage(config: Mapping[str, Any]) -> None:
-    """Raises ConfigError for a stage that asks what the run's task or corpus has no answer to."""
+    """Raises ConfigError for a stage that asks what the run's task has no answer to."""
     stage, task = str((config.get("stage") or {}).get("_target_")).rpartition(".")[2], config["task"]
-    if stage == "submit" and "submission" not in (config["data"].get("provides") or ()):
-        raise ConfigError(
-            f"{called(config['data'])} has no leaderboard to write to",
-            "stage=submit",
-            f"Corpora that fit this stage: {listed(corpora_with(['submission']))}",
-        )
     answers = {metadata("task", name, "_target_"): metadata("task", name, "answers") for name in groups()["task"]}
     own = answers.get(task.get("_target_"))
     if own is not None and stage not in own and any(stage in stages for stages in answers.values() if stages):

@@ -33,10 +33,9 @@ class Glue(Corpus):
         return sources.hub(str(self.hub), self.revision, self.columns, split_names=named)
 
     def read_files(self) -> Splits:
-        return {split: self.rows(official, self.columns) for split, official in self.official_splits.items()}
+        return {split: self.rows(self.file(name), self.columns) for split, name in self.official_splits.items()}
 
-    def rows(self, official: str, columns: Columns) -> list[Row]:
-        file = self.file(official)
+    def rows(self, file: Path, columns: Columns) -> list[Row]:
         rows = [columns.row(record, f"{file} line {number}") for number, record in self.records(file)]
         if not rows:
             raise DataError(f"{file.name} has 0 rows", str(file), "Give the official file")
@@ -44,13 +43,19 @@ class Glue(Corpus):
 
     def leaderboard(self) -> Iterator[tuple[str, list[Row]]]:
         """What the leaderboard asks, by the name of the file that it wants the answers in."""
-        columns = replace(self.columns, label=None)
-        hub: Any = sources.loaded(str(self.hub), self.revision) if self.source == "hub" else None
         for name, official in self.test_files.items():
-            if hub is None:
-                yield name, self.rows(official, columns)
+            if self.source == "hub":
+                yield name, self.asked_by_hub(str(self.hub), official)
             else:
-                yield name, [columns.row(record, official) for record in hub[official]]
+                yield name, self.rows(self.file(official), self.unlabelled)
+
+    @property
+    def unlabelled(self) -> Columns:
+        return replace(self.columns, label=None)
+
+    def asked_by_hub(self, hub: str, official: str) -> list[Row]:
+        records: Any = sources.loaded(hub, self.revision)[official]
+        return [self.unlabelled.row(record, official) for record in records]
 
     def entry(self, answer: Mapping[str, Any]) -> str:
         """An answer as the leaderboard wants it."""
@@ -140,6 +145,18 @@ class MNLI(Glue):
     @property
     def scored(self) -> tuple[str, ...]:
         return "val", "test"
+
+    def leaderboard(self) -> Iterator[tuple[str, list[Row]]]:
+        """Also the diagnostic set, which the leaderboard wants answered by a model of MNLI."""
+        yield from super().leaderboard()
+        if self.source == "hub":
+            yield "AX", self.asked_by_hub(f"{str(self.hub).partition(':')[0]}:ax", "test")
+            return
+        beside = self.file("train").parent.parent / "diagnostic" / "diagnostic.tsv"
+        if beside.is_file():
+            yield "AX", self.rows(beside, self.unlabelled)
+        else:
+            log.warning("no AX.tsv: there is no %s", beside)
 
 
 class QNLI(Glue):

@@ -1,13 +1,16 @@
-"""Answer for texts, or pairs of them, from a file or standard input, row by row, as they come."""
+"""Answer for texts, or pairs of them, from a file or standard input, row by row, as they come, or for a leaderboard."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.fabric.utilities import move_data_to_device
 
+from lmlab.data.glue import Glue
+from lmlab.data.rows import Row
 from lmlab.data.sources import stream, stream_pairs
-from lmlab.errors import ConfigError
+from lmlab.errors import ConfigError, DiskError
 from lmlab.experiment import Experiment
 from lmlab.ranges import PositiveInt
 from lmlab.stages.rows import arriving, groups, opened, row_writer
@@ -15,16 +18,23 @@ from lmlab.stages.rows import arriving, groups, opened, row_writer
 
 def predict(
     experiment: Experiment,
-    input: str = "-",
-    output: str = "-",
+    input: str | None = None,
+    output: str | None = None,
     text_column: str = "text",
     pair_column: str | None = None,
     batch_rows: PositiveInt = 64,
     checkpoint: str = "best.ckpt",
 ) -> None:
-    """Write each text with its answer (label and class probabilities, or score) to `output`, in input order."""
+    """Write each text with its answer (label and class probabilities, or score) to `output`, in input order. Without
+    `input`, texts come from standard input; of a run on GLUE they are its official test sets."""
     ready(experiment, checkpoint)
     corpus = experiment.corpus
+    if input is None and isinstance(corpus, Glue):
+        folder = Path(output).expanduser() if output else experiment.run.predictions
+        for name, official in corpus.leaderboard():
+            write_entries(experiment, official, batch_rows, folder / f"{name}.tsv")
+        return
+    input, output = input or "-", output or "-"
     rows: Iterator[tuple[str, ...]]
     if corpus.columns.pair:
         rows = stream_pairs(input, text_column, pair_column, corpus.encoding)
@@ -39,6 +49,21 @@ def predict(
             for row, answer in zip(group, answers(experiment, group), strict=True):
                 write(dict(zip(("text", "pair"), row, strict=False)) | answer)
             file.flush()
+
+
+def write_entries(experiment: Experiment, rows: Sequence[Row], batch_rows: int, file: Path) -> None:
+    """The answers to an official test set, as GLUE's leaderboard takes them."""
+    corpus = experiment.corpus
+    assert isinstance(corpus, Glue)
+    texts = [(row.text,) if row.pair is None else (row.text, row.pair) for row in rows]
+    found = [corpus.entry(answer) for group in groups(texts, batch_rows) for answer in answers(experiment, group)]
+    lines = ["index\tprediction", *(f"{index}\t{entry}" for index, entry in enumerate(found))]
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise DiskError(f"answers cannot be written: {error.strerror}", str(file)) from None
+    print(f"written      {file} ({len(found):,} rows)")
 
 
 def ready(experiment: Experiment, checkpoint: str) -> None:

@@ -63,7 +63,7 @@ def print_results(experiment: Experiment, results: Mapping[str, Mapping[str, flo
         second = " stage.pair_column=pair" if stage == "predict" and data.get("pair_column") else ""
         print(f"{stage:<12} python src/run.py stage={stage} run={path} {QUESTIONS[stage]}{second}")
     if "submission" in data.get("provides", ()):
-        print(f"leaderboard  python src/run.py stage=submit run={path}")
+        print(f"leaderboard  python src/run.py stage=predict run={path}")
 
 
 def number(value: float | None) -> str:
