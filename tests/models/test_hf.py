@@ -213,6 +213,18 @@ def test_a_low_rank_change_is_learned_beside_and_merged(kind):
     torch.testing.assert_close(plain.encode(tokens, mask), ours.encode(tokens, mask), atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("kind", SIZES)
+def test_what_is_handed_on_comes_back_as_it_was(kind, tmp_path):
+    ours = network(kind, "decoder" if kind in CAUSAL else "encoder", masked_head=kind in MASKED)
+    for parameter in ours.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    ours.published.model(ours.state_dict()).save_pretrained(tmp_path)
+    again = network(kind, "decoder" if kind in CAUSAL else "encoder", masked_head=kind in MASKED)
+    report = load(again, torch.nn.Identity(), str(tmp_path))
+    assert not report.new and not report.left
+    assert all(torch.equal(tensor, again.state_dict()[name]) for name, tensor in ours.state_dict().items())
+
+
 def test_what_has_no_maps_or_layers_is_told():
     with pytest.raises(ConfigError, match="no linear maps in layers .*Set it to 0"):
         adapt(network("gpt2"), 2, 4.0)
@@ -317,6 +329,12 @@ def test_a_classifier_needs_its_run_folder_alone_and_goes_on_exactly(place, here
     (place / "new.txt").write_text("a wonderful film\n")
     code, told, _ = here("stage=predict", f"run={run}", "stage.input=new.txt")
     assert code == 0 and json.loads(told)["label"] in ("negative", "positive")
+    code, said, _ = here("stage=export", f"run={run}", "stage.output=handed")
+    assert code == 0 and "head.safetensors" in said
+    handed = transformers.AutoModel.from_pretrained(place / "handed").state_dict()
+    best = load_file(run / "checkpoints" / "best.safetensors")
+    assert handed and all(torch.equal(best[f"network.body.{name}"], tensor) for name, tensor in handed.items())
+    assert transformers.AutoTokenizer.from_pretrained(place / "handed").pad_token_id is not None
     whole = run.with_name("whole")
     shutil.copytree(run, whole, symlinks=True)
     for file in run.glob("checkpoints/*"):

@@ -160,6 +160,11 @@ class Whole(Renaming):
         ours = {self.ours(name): tensor for name, tensor in model.state_dict().items() if name not in absent}
         return ours, sorted(found["unexpected_keys"]), [name for name in names if name not in ours]
 
+    def model(self, state: Mapping[str, Tensor]) -> Any:
+        model = self.kind(configuration(self.told), **options(self.kind))
+        model.load_state_dict({theirs: state[self.ours(theirs)] for theirs in model.state_dict()})
+        return model.eval()
+
     def ours(self, name: str) -> str:
         inside = name.removeprefix(f"{self.prefix}.")
         return f"output.{name}" if self.headed and inside == name else f"body.{inside if self.headed else name}"

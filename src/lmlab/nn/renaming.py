@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Collection, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -69,6 +70,10 @@ class Renaming:
             for part, piece in zip(parts, tensor.chunk(len(parts)), strict=True):
                 theirs[part] = piece.contiguous()
         return theirs
+
+    def model(self, state: Mapping[str, Tensor]) -> Any:
+        """The model as the library that builds the family holds it; None of a family of our own."""
+        return None
 
     def plain(self, name: str) -> str:
         """Their name without the prefix, in today's words."""

@@ -9,9 +9,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from lmlab import published
+from lmlab.errors import ConfigError
 from lmlab.experiment import Experiment
 from lmlab.nn.lora import merged
 from lmlab.run_directory import RunDirectory
+from lmlab.tokenizer import Tokenizer
 
 ARCHITECTURES = {  # of a family and a task, where transformers has the same head
     ("bert", "MaskedLM"): "BertForMaskedLM",
@@ -31,6 +33,29 @@ HEAD_FILE = "head.safetensors"  # of a head that transformers has not got
 def write(experiment: Experiment, folder: Path) -> list[Path]:
     """Write the folder; a head that no class of transformers has goes into a file of its own."""
     network, task, tokenizer = experiment.module.network, experiment.module.task, experiment.corpus.tokenizer
+    head = {name: parameter.data for name, parameter in task.named_parameters()}
+    model = network.published.model(merged(network.state_dict()))  # type: ignore[union-attr]
+    if model is not None:
+        refuse_other_padding(model, tokenizer)
+        model.save_pretrained(folder)
+        architecture, separate = type(model).__name__, bool(head)
+    else:
+        architecture, separate = write_own(network, task, tokenizer, folder)
+    if separate:
+        save(head, folder / HEAD_FILE)
+    tokenizer.save(folder / published.TOKENIZER)
+    texts = {
+        "tokenizer_config.json": as_json(tokenizer_config(experiment)),
+        "README.md": card(experiment.run, architecture, separate_head=separate),
+    }
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    written = [published.CONFIG, published.WEIGHTS, published.TOKENIZER, *texts] + [HEAD_FILE] * separate
+    return [folder / name for name in written]
+
+
+def write_own(network: nn.Module, task: nn.Module, tokenizer: Tokenizer, folder: Path) -> tuple[str, bool]:
+    """Write config and weights of a family of our own: (the class that loads them, whether it lacks the head)."""
     config: dict[str, Any] = network.config()
     kind, head = config["model_type"], dict(task.named_parameters())
     state = network.published.to_theirs(merged(network.state_dict()))  # type: ignore[union-attr]
@@ -55,18 +80,18 @@ def write(experiment: Experiment, folder: Path) -> list[Path]:
     elif architecture.endswith("ForSequenceClassification"):
         config |= {"num_labels": 1, "problem_type": "regression"}
     save(state, folder / published.WEIGHTS)
-    if head and not fits:
-        save(head, folder / HEAD_FILE)
-    tokenizer.save(folder / published.TOKENIZER)
-    texts = {
-        published.CONFIG: as_json(config),
-        "tokenizer_config.json": as_json(tokenizer_config(experiment)),
-        "README.md": card(experiment.run, architecture, separate_head=bool(head) and not fits),
-    }
-    for name, text in texts.items():
-        (folder / name).write_text(text, encoding="utf-8")
-    written = [published.WEIGHTS, published.TOKENIZER, *texts] + [HEAD_FILE] * (bool(head) and not fits)
-    return [folder / name for name in written]
+    (folder / published.CONFIG).write_text(as_json(config), encoding="utf-8")
+    return architecture, bool(head) and not fits
+
+
+def refuse_other_padding(model: Any, tokenizer: Tokenizer) -> None:
+    """Raises ConfigError where transformers would number the tokens of a text by another [PAD] than the run's."""
+    places = getattr(getattr(model.base_model, "embeddings", None), "position_embeddings", None)
+    counted = getattr(places, "padding_idx", None)
+    if counted not in (None, tokenizer.pad_id):
+        pad = tokenizer.pad_id
+        what = f"{model.config.model_type} numbers tokens from its [PAD], {counted}, and the tokenizer's is {pad}"
+        raise ConfigError(what, "stage=export", f'Train with "model.network.config={{pad_token_id: {pad}}}"')
 
 
 def is_theirs(network: nn.Module, task: nn.Module) -> bool:
