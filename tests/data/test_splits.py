@@ -62,6 +62,18 @@ def test_official_splits_stay_and_shared_rows_are_counted():
     assert shared(splits["train"], splits["test"]) == 2
 
 
+def test_fewer_training_rows_are_the_same_ones_and_leave_the_other_splits_alone():
+    texts, labels = rows(f"text {n}" for n in range(200)), {"train": np.tile([0, 1], 100)}
+    whole, few, more = (
+        completed({"train": texts}, labels, unique=False, train_rows=n, **SHARES)[0] for n in (None, 20, 50)
+    )
+    assert (len(few["train"]), len(more["train"])) == (20, 50)
+    assert set(few["train"]) < set(more["train"]) < set(whole["train"])
+    assert few["val"] == whole["val"] and few["test"] == whole["test"]
+    with pytest.raises(DataError, match="201 training rows are asked for, and there are 160 .*data.train_rows"):
+        completed({"train": texts}, labels, unique=False, train_rows=201, **SHARES)
+
+
 def test_a_source_of_test_rows_alone_stays_so():
     splits = {"test": rows("ab")}
     assert completed(splits, {"test": np.zeros(2, int)}, unique=False, **SHARES)[0] == splits

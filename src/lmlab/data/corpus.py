@@ -63,6 +63,7 @@ class Corpus(LightningDataModule):
         unique: bool = False,
         val_share: Fraction = 0.1,
         test_share: Fraction = 0.1,
+        train_rows: PositiveInt | None = None,
         block: PositiveInt = 1,
         split_seed: NonNegativeInt = 0,
         cleaning: Mapping[str, Callable[[str], str] | None] | None = None,
@@ -90,7 +91,7 @@ class Corpus(LightningDataModule):
         self.raw, self.scores = label_column is None, labels == "scores"
         self.configured_classes = None if classes is None else [str(name) for name in classes]
         self.max_blank, self.clean = max_blank, Cleaning(cleaning or {})
-        self.cut: dict[str, Any] = {"unique": unique}
+        self.cut: dict[str, Any] = {"unique": unique, "train_rows": train_rows}
         self.cut |= {"val_share": val_share, "test_share": test_share, "block": block, "seed": split_seed}
         self.batches, self.max_length, self.truncation = batches, max_length, truncation
         self.stride, self.lanes, self.separate_documents = stride, lanes, separate_documents

@@ -19,11 +19,13 @@ def completed(
     test_share: float,
     block: int,
     seed: int,
+    train_rows: int | None = None,
 ) -> tuple[Splits, dict[str, np.ndarray], int]:
     """All three splits, the missing ones cut from the training rows, and how many duplicates that removed.
 
     Splits that the source has stay as they are, as benchmarks are defined; a source without training rows stays
-    as it is too. What is cut off holds no text that an earlier split holds. `unique` first leaves one of each text.
+    as it is too. What is cut off holds no text that an earlier split holds. `unique` first leaves one of each text;
+    at last `train_rows` training rows are drawn, the same in every run.
     """
     if "train" not in splits:
         return splits, labels, 0
@@ -42,9 +44,18 @@ def completed(
         parts[name] = part[[texts[i] not in seen for i in part]] if seen else part
         removed += len(part) - len(parts[name])
         seen.update(texts[i] for i in part)
+    if train_rows is not None:
+        parts["train"] = drawn(parts["train"], train_rows, seed)
     splits = splits | {name: [rows[i] for i in part] for name, part in parts.items()}
     labels = labels | {name: numbers[part] for name, part in parts.items()}
     return {name: splits[name] for name in NAMES}, {name: labels[name] for name in NAMES}, removed
+
+
+def drawn(rows: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """`count` of the rows in their order; more rows of one seed hold all that fewer do."""
+    if count > len(rows):
+        raise DataError(f"{count:,} training rows are asked for, and there are {len(rows):,}", "data.train_rows")
+    return np.sort(np.random.default_rng(seed).permutation(rows)[:count])
 
 
 def stratified_blocks(labels: np.ndarray, shares: dict[str, float], *, block: int, seed: int) -> dict[str, np.ndarray]:
