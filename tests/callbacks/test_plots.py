@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from lmlab.callbacks.plots import confusion_matrix, learning_curve
+from lmlab.callbacks.plots import confusion_matrix, estimates, learning_curve
 
 
 def test_a_learning_curve_has_a_line_for_each_metric_at_the_steps_it_was_logged():
@@ -22,7 +22,13 @@ def test_a_learning_curve_has_a_line_for_each_metric_at_the_steps_it_was_logged(
 
 
 def test_a_confusion_matrix_shows_counts_and_true_classes_as_rows():
-    axis = confusion_matrix(["bad", "good"], [[90, 10], [1200, 0]]).axes[0]
+    axis = confusion_matrix(["bad", "good"], [[90, 10], [1200, 0]], "dev").axes[0]
     assert [text.get_text() for text in axis.texts] == ["90", "10", "1,200", "0"]
     assert [label.get_text() for label in axis.get_yticklabels()] == ["bad", "good"]
-    assert axis.get_ylabel() == "true"
+    assert axis.get_ylabel() == "true" and axis.get_title().endswith("(dev)")
+
+
+def test_estimates_are_points_over_true_scores():
+    axis = estimates([0.0, 2.5, 5.0], [0.4, 2.0, 4.0], "dev").axes[0]
+    assert axis.collections[0].get_offsets().tolist() == [[0.0, 0.4], [2.5, 2.0], [5.0, 4.0]]
+    assert axis.lines[0].get_xydata().tolist() == [[0.0, 0.0], [5.0, 5.0]]

@@ -48,6 +48,9 @@ def test_a_regression_on_pairs(here, tmp_path):
     assert "spearman" in here("stage=test", "run=outputs/transformer-glue-stsb/it")
     scored = [values for name, values in json.loads((run / "metrics.json").read_text()).items() if "val on" in name]
     assert scored == [pytest.approx(metrics["val"], abs=1e-6)]
+    assert (run / "plots" / "estimates.png").is_file()
+    worst = [float(row["error"]) for row in csv.DictReader((run / "predictions" / "mistakes.csv").open())]
+    assert len(worst) == 10 and worst == sorted(worst, reverse=True)
     here("stage=predict", f"run={run}")
     found = entries(run / "predictions" / "STS-B.tsv")
     assert len(found) == 5 and all(len(entry) == 5 and 0 <= float(entry) <= 5 for entry in found)
@@ -73,6 +76,7 @@ def test_matched_and_mismatched_are_both_scored(here, tmp_path):
     assert yaml.safe_load((run / "config.yaml").read_text())["task"]["class_weights"] == pytest.approx(
         [40 / 3 / 13, 40 / 3 / 13, 40 / 3 / 14], abs=1e-5
     )
+    assert {path.name for path in (run / "plots").iterdir()} >= {"confusion_matrix.png", "confusion_matrix_val.png"}
     here("stage=test", f"run={run}")
     assert len([name for name in json.loads((run / "metrics.json").read_text()) if " on files " in name]) == 2
     here("stage=predict", f"run={run}", "stage.output=answers")

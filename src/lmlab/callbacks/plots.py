@@ -1,4 +1,4 @@
-"""Learning curves and confusion matrices as PNG files in plots/, and as images in W&B."""
+"""Learning curves, confusion matrices and estimates as PNG files in plots/, and as images in W&B."""
 
 from pathlib import Path
 
@@ -9,13 +9,15 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import WandbLogger
 from matplotlib.figure import Figure
 
+from lmlab.callbacks.final import called, split_of
+
 matplotlib.use("Agg")
 
 UNDRAWN = ("val/rows", "val/tokens", "val/perplexity", "val/word_perplexity")  # counts, and what the loss shows already
 
 
 class Plots(Callback):
-    """Draws what metrics.csv holds when training ends, and the confusion matrix when testing ends."""
+    """Draws what metrics.csv holds when training ends, and what was predicted when a last evaluation ends."""
 
     def __init__(self, folder: str) -> None:
         self.folder = Path(folder)
@@ -29,10 +31,21 @@ class Plots(Callback):
         if table.exists():
             self.save(trainer, learning_curve(pd.read_csv(table)), "learning_curve")
 
+    def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self.draw(trainer, module)
+
     def on_test_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        tables = module.task.tables("test")
-        if trainer.is_global_zero and "confusion_matrix" in tables:
-            self.save(trainer, confusion_matrix(**tables["confusion_matrix"]), "confusion_matrix")
+        self.draw(trainer, module)
+
+    def draw(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """What a last evaluation told."""
+        if (split := split_of(trainer)) is None:
+            return
+        title = trainer.datamodule.official_splits.get(split, split)  # type: ignore[attr-defined]
+        tables = module.task.tables(split)
+        for name, draw in (("confusion_matrix", confusion_matrix), ("estimates", estimates)):
+            if trainer.is_global_zero and name in tables:
+                self.save(trainer, draw(**tables[name], split=title), called(trainer, name, split))
 
     def save(self, trainer: pl.Trainer, figure: Figure, name: str) -> None:
         path = self.folder / "plots" / f"{name}.png"
@@ -65,7 +78,7 @@ def learning_curve(metrics: pd.DataFrame) -> Figure:
     return figure
 
 
-def confusion_matrix(classes: list[str], counts: list[list[int]]) -> Figure:
+def confusion_matrix(classes: list[str], counts: list[list[int]], split: str) -> Figure:
     """Rows are the true classes, shaded by the share of their row."""
     size = max(3.5, 0.7 * len(classes) + 2)
     figure = Figure(figsize=(size + 0.8, size))
@@ -76,9 +89,21 @@ def confusion_matrix(classes: list[str], counts: list[list[int]]) -> Figure:
     names = [str(name)[:16] for name in classes]
     axis.set_xticks(range(len(classes)), names, rotation=45, ha="right")
     axis.set_yticks(range(len(classes)), names)
-    axis.set(xlabel="predicted", ylabel="true", title="Confusion matrix (test)")
+    axis.set(xlabel="predicted", ylabel="true", title=f"Confusion matrix ({split})")
     for true, row in enumerate(counts):
         for predicted, count in enumerate(row):
             color = "white" if shares[true][predicted] > 0.5 else "black"
             axis.text(predicted, true, f"{count:,}", ha="center", va="center", color=color)
+    return figure
+
+
+def estimates(scores: list[float], estimates: list[float], split: str) -> Figure:
+    """A point for each text, and the line on which all would lie that are told exactly."""
+    figure = Figure(figsize=(4.6, 4.3))
+    axis = figure.subplots()
+    ends = min(scores), max(scores)
+    axis.plot(ends, ends, color="gray", linewidth=1)
+    axis.scatter(scores, estimates, s=6, alpha=0.35, linewidths=0)
+    axis.set(xlabel="true score", ylabel="estimate", title=f"Estimates ({split})")
+    axis.grid(alpha=0.3)
     return figure

@@ -24,7 +24,7 @@ class Matthews(MulticlassConfusionMatrix):
 class Correlations(Metric):
     """Pearson's and Spearman's r over all rows of all ranks, as scipy has them; 0 where either side is constant.
 
-    Ranks need all numbers at once, so both sides are kept, 16 bytes a row; the mean squared error comes free.
+    Ranks need all numbers at once, so both sides are kept, 16 bytes a row, and told; so is the mean squared error.
     """
 
     full_state_update = False
@@ -48,6 +48,8 @@ class Correlations(Metric):
             "pearson": pearson(estimates, scores),
             "spearman": pearson(ranks(estimates), ranks(scores)),
             "rows": torch.tensor(len(scores), device=scores.device),
+            "estimates": estimates,
+            "scores": scores,
         }
 
 

@@ -57,8 +57,12 @@ class Regression(Task):
         return {"rows": batch["rows"], "score": batch["score"], "estimate": estimates}
 
     def results(self, stage: str) -> dict[str, float]:
-        told = {name: value.item() for name, value in self.correlations[stage].compute().items()}
-        return {"loss": told["loss"], **{name: told[name] for name in self.measured}, "rows": told["rows"]}
+        told = self.correlations[stage].compute()
+        return {name: told[name].item() for name in ("loss", *self.measured, "rows")}
+
+    def tables(self, stage: str) -> dict[str, Any]:
+        told = self.correlations[stage].compute()
+        return {"estimates": {name: told[name].tolist() for name in ("scores", "estimates")}}
 
     def reset(self, stage: str) -> None:
         self.correlations[stage].reset()
