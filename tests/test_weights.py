@@ -71,6 +71,15 @@ def layer(state):
     state.pop("bert.encoder.layer.1.output.dense.weight")
 
 
+def broken(state):
+    state["bert.encoder.layer.1.output.dense.weight"][0, 0] = float("nan")
+
+
+def setting(folder, key, value):
+    file = folder / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {key: value}))
+
+
 def cut(folder):
     whole = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(whole[: len(whole) // 2])
@@ -94,6 +103,15 @@ def pickled(folder):
         ),
         (bert, lambda folder: edit(folder, layer), "without encoder.layers.1.feed_forward.2.weight"),
         (bert, cut, "not a whole safetensors file"),
+        (
+            bert,
+            lambda folder: (folder / "model.safetensors").write_text("<!DOCTYPE html>404"),
+            "the file is a web page",
+        ),
+        (bert, lambda folder: edit(folder, broken), "not all numbers are finite"),
+        (lambda: bert(n_heads=8), None, "num_attention_heads is 4 in the config.json of the weights and 8 here"),
+        (bert, lambda folder: (folder / "config.json").write_text("{}"), "config.json holds no settings"),
+        (bert, lambda folder: setting(folder, "hidden_act", "relu"), "hidden_act is relu .* and gelu here"),
         (bert, pickled, "pickle files can run any code"),
         (bert, lambda folder: (folder / "model.safetensors").unlink(), "there is no model.safetensors"),
         (bert, lambda folder: shutil.rmtree(folder), "weights= not found"),

@@ -129,21 +129,29 @@ def load(path: Path) -> dict[str, Any]:
     return content
 
 
+def another_kind(path: Path) -> str | None:
+    """What stands in the place of a file of weights that was not fetched as it should have been."""
+    with path.open("rb") as file:
+        start = file.read(64).lstrip().lower()
+    if not path.stat().st_size:
+        return "the file is empty"
+    if start.startswith(b"version https://git-lfs"):
+        return "the file is a Git LFS pointer, not the one it points to"
+    if start.startswith((b"<!doctype", b"<html", b"<?xml")):
+        return "the file is a web page"
+    return None
+
+
 def fault_of(path: Path) -> str | None:
     """What is wrong with a checkpoint file, told without unpickling it; None if it is what its manifest says."""
     if not path.is_file():
         return "there is no such checkpoint"
     facts, size = manifest(path), path.stat().st_size
+    if other := another_kind(path):
+        return other
     with path.open("rb") as file:
-        start = file.read(64).lstrip().lower()
-    if size == 0:
-        return "the checkpoint is empty"
-    if start.startswith(b"version https://git-lfs"):
-        return "the checkpoint is a Git LFS pointer, not the file it points to"
-    if start.startswith((b"<!doctype", b"<html", b"<?xml")):
-        return "the checkpoint is a web page"
-    if not start.startswith(b"pk\x03\x04"):
-        return "this is not a checkpoint"
+        if file.read(4).lower() != b"pk\x03\x04":
+            return "this is not a checkpoint"
     if facts is None:
         return "the checkpoint has no manifest beside it: it was not finished, or was copied without"
     if facts.get("format", 0) > FORMAT:

@@ -151,12 +151,16 @@ def complete(config: DictConfig) -> None:
 
 
 def refuse_other_weights(config: DictConfig) -> None:
-    """Weights of another shape are told before a folder is made and a corpus read, by a network without memory."""
+    """Weights of another shape, or without their tokenizer, are told before a folder is made and a corpus read, by a
+    network without memory."""
     options = cast(dict[str, Any], OmegaConf.to_container(config.model.network, resolve=True))
+    if config.tokenizer.get("path") and not config.resume:
+        instantiate(cast(dict[str, Any], OmegaConf.to_container(config.tokenizer, resolve=True)))
     if config.weights and not config.resume and options.get("config_json") is None:  # which builds what it has read
         with torch.device("meta"):
             network = instantiate(options)
         weights.matched(network, config.weights)
+        weights.refuse_other_options(options, config.weights)
 
 
 def instantiate(node: Mapping[str, Any], group: str = "") -> Any:

@@ -78,6 +78,9 @@ def config_of(path: Path) -> dict[str, Any]:
     if not file.is_file():
         return {}
     try:
-        return dict(json.loads(file.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
+        told = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
         raise DataError(f"{CONFIG} is not JSON: {error}", str(file), "Copy it again") from error
+    if not told or not isinstance(told, dict):
+        raise DataError(f"{CONFIG} holds no settings", str(file), "Copy it again")
+    return told

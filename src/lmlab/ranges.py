@@ -12,5 +12,6 @@ NonNegativeInt = Annotated[int, Is[lambda value: value >= 0]]
 PositiveFloat = Annotated[float | int, Is[lambda value: value > 0]]
 NonNegativeFloat = Annotated[float | int, Is[lambda value: value >= 0]]
 Probability = Annotated[float | int, Is[lambda value: 0 <= value <= 1]]
+Share = Annotated[float | int, Is[lambda value: 0 < value <= 1]]
 Fraction = Annotated[float | int, Is[lambda value: 0 <= value < 1]]
 Seed = Annotated[int, Is[lambda value: 0 <= value < 2**32]]  # what numpy and Lightning take

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from tokenizers import Tokenizer as Pipeline
 
 from lmlab.errors import ConfigError, DataError, InputMissing
@@ -119,8 +119,18 @@ class Tokenizer:
             raise DataError(f"not a readable tokenizer.json: {error}", str(path), "Save it again") from error
         self._adopt(pipeline, str(path))
 
-    def save(self, path: str | Path) -> None:
-        self._ready().save(str(path))
+    def save(self, path: str | Path, frame: Frame | None = None) -> None:
+        """Write the tokenizer.json; with `frame`, other programs frame texts by it, unless it says how already."""
+        pipeline = self._ready()
+        if frame is not None and pipeline.post_processor is None:
+            pipeline = Pipeline.from_str(pipeline.to_str())
+            begin, between, end = ([str(pipeline.id_to_token(i)) for i in part] for part in frame)
+            known = {str(pipeline.id_to_token(i)): i for part in frame for i in part}
+            second = [f"{name}:1" for name in ("$B", *end)]
+            pipeline.post_processor = processors.TemplateProcessing(
+                single=[*begin, "$A", *end], pair=[*begin, "$A", *between, *second], special_tokens=list(known.items())
+            )
+        pipeline.save(str(path))
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """The ids of each text, no special ids among them; runs on all cores."""

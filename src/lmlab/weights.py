@@ -4,7 +4,7 @@ import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -81,13 +81,19 @@ def matched(network: Network, weights: str) -> Match:
             )
         taken, left, missing = renaming.to_ours(state, body)
         surplus = [name for name in left if not renaming.is_head(name)]
+        if not renaming.advice:  # else their own library builds the network by their config.json
+            refuse_other_meaning(network.config(), published.config_of(published.folder_of(path)), path)
     if "positions.weight" in taken:  # a model for shorter texts takes the first ones
         taken["positions.weight"] = taken["positions.weight"][: len(body["positions.weight"])]
     missing = [name for name in missing if not name.startswith(network.may_begin_anew)]
     refuse_other_shapes(taken, body, path)
+    if broken := [name for name, tensor in taken.items() if not tensor.isfinite().all()]:
+        raise CheckpointError(f"{summary(broken)}: not all numbers are finite", str(path), "Use other weights")
     if missing or surplus:
         what = [f"without {summary(missing)}"] * bool(missing) + [f"with {summary(surplus)} beside"] * bool(surplus)
         fix = (network.published.advice if network.published and not ours else "") or advice(path)
+        if missing and not surplus and not ours and any(name in taken for name in body):
+            fix = f"Copy them again if they are cut short. {fix}"
         raise CheckpointError(
             f"these are not the weights of this {type(network).__name__}: {', '.join(what)}", str(path), fix
         )
@@ -118,8 +124,35 @@ def read(path: Path) -> tuple[dict[str, Tensor], bool]:
         try:
             state |= load_file(file)
         except (SafetensorError, OSError) as error:
-            raise CheckpointError(f"not a whole safetensors file: {error}", str(file), "Copy it again") from error
+            what = checkpointing.another_kind(file) or f"this is not a whole safetensors file: {error}"
+            raise CheckpointError(what, str(file), "Copy it again") from error
     return state, any(name.startswith("network.") for name in state)
+
+
+# of a config.json, what no tensor's shape shows
+MEANING = ("num_attention_heads", "n_head", "layer_norm_eps", "hidden_act", "activation_function")
+OPTIONS = ("n_heads", "n_kv_heads", "positions", "norm", "norm_eps", "activation", "first_position")  # the same of ours
+
+
+def refuse_other_meaning(ours: Mapping[str, Any], theirs: Mapping[str, Any], path: Path) -> None:
+    """Raises CheckpointError for weights that fit by their shapes, and were learned by another computation."""
+    for key in MEANING:
+        if key in ours and theirs.get(key) not in (None, ours[key]):
+            what = f"{key} is {theirs[key]} in the config.json of the weights and {ours[key]} here"
+            raise CheckpointError(what, str(path), advice(path))
+
+
+def refuse_other_options(options: Mapping[str, Any], weights: str) -> None:
+    """The same of weights of another run, by its config."""
+    path = published.located(weights)
+    folder = published.folder_of(path)
+    if not (folder / "manifest.json").is_file():
+        return
+    then = read_config(str(folder))["model"]["network"]
+    for key in OPTIONS:
+        if key in then and key in options and then[key] != options[key]:
+            what = f"{key} is {then[key]} in the run of the weights and {options[key]} here"
+            raise CheckpointError(what, str(path), advice(path))
 
 
 def refuse_other_shapes(taken: Mapping[str, Tensor], body: Mapping[str, Tensor], path: Path) -> None:
@@ -150,7 +183,8 @@ def advice(path: Path) -> str:
     if (folder / "manifest.json").is_file():
         config = read_config(str(folder))
         network, rows = config["model"]["network"], config["tokenizer"]["vocab_size"]
-        told = {key: network[key] for key in ("d_model", "n_layers", "n_heads", "d_ff") if key in network}
+        shown = ("d_model", "n_layers", "n_heads", "d_ff", "positions", "norm", "activation")
+        told = {key: network[key] for key in shown if key in network}
         sizes = [f"tokenizer.vocab_size={rows}", *(f"model.network.{key}={value}" for key, value in told.items())]
         kind = network["_target_"].rpartition(".")[2]
     else:

@@ -7,6 +7,7 @@ import torch
 
 from jobs import write_reviews
 from lmlab.callbacks.early_stopping import EarlyStopping
+from lmlab.errors import ConfigError
 from trainings import trained
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -29,3 +30,9 @@ def test_it_ends_after_patience_and_never_without(tmp_path):
     stopper = EarlyStopping("val/loss", "min", 3)
     seen, *_ = trained(reviews, tmp_path / "on", stopper, optimizer=STILL, checks=2, resume=second)
     assert validations(seen) == validations(whole)[2:4]
+
+
+def test_a_number_that_no_validation_tells_is_refused(tmp_path):
+    reviews = write_reviews(tmp_path / "reviews")
+    with pytest.raises(ConfigError, match="and no val/los .*early_stopping.monitor.*Did you mean val/loss?"):
+        trained(reviews, tmp_path / "run", EarlyStopping("val/los", "min", 1), optimizer=STILL, checks=2)

@@ -95,6 +95,15 @@ def test_transformers_answers_as_the_run_does_and_the_weights_come_back(task, mo
     assert ("head.safetensors" in {file.name for file in out.iterdir()}) == (
         model == "gpt2_mini" and task == "classification"
     )
+    alone, pair = theirs_tokens(text), theirs_tokens(text, "Yes.")
+    if task == "causal_lm":
+        assert alone["input_ids"] == ids
+    else:
+        begin, end = ([2], []) if task == "classification" else ([3], [3])
+        assert alone["input_ids"] == [*begin, *ids, *end]
+        second = [0] * (len(begin) + len(ids) + 1) + [1] * (len(pair["input_ids"]) - len(begin) - len(ids) - 1)
+        assert pair.get("token_type_ids") == (second if model == "bert_tiny" else None)
+        assert pair["input_ids"][len(begin) + len(ids)] == 3
     theirs.save_pretrained(place / f"{name}-again")
     one, other = (load_file(some / "model.safetensors") for some in (out, place / f"{name}-again"))
     assert all(torch.equal(tensor, one[key]) for key, tensor in other.items() if key in one)

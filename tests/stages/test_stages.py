@@ -135,6 +135,17 @@ def test_the_plan_is_told_and_nothing_is_left(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["reviews"]
 
 
+def test_weights_of_a_run_that_computed_otherwise_are_refused_before_a_folder_is_made(finished, monkeypatch, capsys):
+    cwd, run, _ = finished
+    monkeypatch.chdir(cwd)
+    monkeypatch.setattr(sys, "argv", ["src/run.py"])
+    other = ["data=text_files", "data.path=reviews", *TINY, f"weights={run}", "model.network.activation=gelu_tanh"]
+    assert front.main(other) == 76
+    told = capsys.readouterr().err
+    assert "activation is gelu in the run of the weights and gelu_tanh here" in told and "activation=gelu" in told
+    assert only_run(cwd) == run
+
+
 def test_a_sweep_makes_a_finished_run_of_each_job(tmp_path):
     write_reviews(tmp_path / "reviews")
     lmlab("-m", "seed=1,2", "data=text_files", "data.path=reviews", *TINY, "trainer=ddp", cwd=tmp_path)

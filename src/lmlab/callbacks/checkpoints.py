@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loops.loop import _Loop
 
+from lmlab.callbacks.final import refuse_unmeasured
 from lmlab.errors import NotANumber
 from lmlab.ranges import NonNegativeInt, PositiveFloat, PositiveInt
 
@@ -90,7 +91,8 @@ class Checkpoints(Checkpoint):
         if trainer.state.fn != "fit" or trainer.sanity_checking:
             return
         self.validation_due = False
-        self.save(trainer, trainer.callback_metrics.get(self.monitor))
+        refuse_unmeasured(trainer, self.monitor, "callbacks.checkpoint.monitor")
+        self.save(trainer, trainer.callback_metrics[self.monitor])
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self.save(trainer)

@@ -3,8 +3,10 @@
 import sys
 from typing import Literal
 
+import lightning.pytorch as pl
 from lightning.pytorch import callbacks
 
+from lmlab.callbacks.final import refuse_unmeasured
 from lmlab.ranges import PositiveInt
 
 
@@ -13,3 +15,8 @@ class EarlyStopping(callbacks.EarlyStopping):
 
     def __init__(self, monitor: str, mode: Literal["min", "max"], patience: PositiveInt | None = None) -> None:
         super().__init__(monitor, mode=mode, patience=patience or sys.maxsize, strict=False, check_finite=False)
+
+    def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        if trainer.state.fn == "fit":
+            refuse_unmeasured(trainer, self.monitor, "callbacks.early_stopping.monitor")
+        super().on_validation_end(trainer, module)

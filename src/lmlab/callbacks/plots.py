@@ -21,6 +21,7 @@ class Plots(Callback):
 
     def __init__(self, folder: str) -> None:
         self.folder = Path(folder)
+        self.logged: pd.DataFrame | None = None  # of a training that has just ended
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         table = self.folder / "metrics.csv"
@@ -29,10 +30,15 @@ class Plots(Callback):
         for logger in trainer.loggers:
             logger.save()
         if table.exists():
-            self.save(trainer, learning_curve(pd.read_csv(table)), "learning_curve")
+            self.logged = pd.read_csv(table)
+            self.save(trainer, learning_curve(self.logged), "learning_curve")
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self.draw(trainer, module)
+        if self.logged is not None and not any(name.startswith("val/") for name in self.logged):
+            told = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
+            last = pd.DataFrame([{"step": trainer.global_step, **told}])  # it ended before a first validation
+            self.save(trainer, learning_curve(pd.concat((self.logged, last))), "learning_curve")
 
     def on_test_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self.draw(trainer, module)

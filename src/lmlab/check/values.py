@@ -43,6 +43,7 @@ NAMED: dict[str, tuple[str, Predicate]] = {
     "NonNegativeInt": ("whole number >= 0", lambda value: whole(value) and value >= 0),
     "PositiveFloat": ("number > 0", lambda value: number(value) and value > 0),
     "NonNegativeFloat": ("number >= 0", lambda value: number(value) and value >= 0),
+    "Share": ("number above 0, at most 1", lambda value: number(value) and 0 < value <= 1),
     "Probability": ("number from 0 to 1", lambda value: number(value) and 0 <= value <= 1),
     "Fraction": ("number from 0 to below 1", lambda value: number(value) and 0 <= value < 1),
     "Seed": ("whole number from 0 to 4294967295", lambda value: whole(value) and 0 <= value < 2**32),

@@ -172,7 +172,10 @@ def loaded(name: str, revision: str | None) -> Any:
     import datasets
 
     path, _, config = name.partition(":")
+    datasets.logging.set_verbosity_error()
+    was_offline = datasets.config.HF_HUB_OFFLINE
     try:
+        datasets.config.HF_HUB_OFFLINE = was_offline or not answers(path, revision)
         return datasets.load_dataset(path, config or None, revision=revision)
     except Exception as error:  # half a dozen kinds, by version, for: unknown, offline, gated, gone
         raise InputMissing(
@@ -181,6 +184,22 @@ def loaded(name: str, revision: str | None) -> Any:
             f"With a network: hf download {path} --repo-type dataset. "
             "These need none: data=imdb, rotten_tomatoes, bbc_news, zh_reviews, zh_news, or files with data.path=",
         ) from error
+    finally:
+        datasets.config.HF_HUB_OFFLINE = was_offline
+
+
+def answers(name: str, revision: str | None) -> bool:
+    """Whether the hub is there to be asked: datasets finds out in a minute, file by file."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        HfApi().dataset_info(name, revision=revision, timeout=10)
+    except HfHubHTTPError:
+        return True  # it told what is wrong with the name
+    except Exception:  # by version and by what lies between
+        return False
+    return True
 
 
 def stream(path: str | Path, text_column: str, encoding: str = "utf-8") -> Iterator[str]:

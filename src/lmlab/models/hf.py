@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from lmlab.errors import ConfigError
-from lmlab.models.hf_library import CONFIG, Given, Whole, built, configuration, content, transformers
+from lmlab.models.hf_library import CONFIG, Given, Whole, built, configuration, content, refused, transformers
 from lmlab.nn.network import Network
 from lmlab.nn.pooling import last_states
 from lmlab.nn.recomputation import contexts
@@ -53,7 +53,10 @@ class HuggingFace(Network):
         self.context = max_length
         self.takes = frozenset(inspect.signature(self.body.forward).parameters)
         self.takes_segments = "token_type_ids" in self.takes and getattr(sizes, "type_vocab_size", 0) > 1
-        self.causal = self.reads_onward()
+        try:
+            self.causal = self.reads_onward()
+        except (ArithmeticError, IndexError, RuntimeError, TypeError, ValueError) as error:  # of sizes that it takes
+            raise refused(error) from error
         if architecture == "decoder":
             self.refuse_other_decoders()
             layers = transformers().DynamicCache(config=sizes).layers

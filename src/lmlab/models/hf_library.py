@@ -154,7 +154,8 @@ class Whole(Renaming):
             raise CheckpointError(f"transformers cannot read them: {first_line(error)}", "weights", fix) from error
         for name, there, here in sorted(found["mismatched_keys"]):
             then, now = ("x".join(map(str, shape)) for shape in (there, here))
-            fix = f"Add tokenizer=pretrained or tokenizer.vocab_size={there[0]}, and no other sizes"
+            rows = here[:1] == (self.told["vocab_size"],) and here[1:] == there[1:]
+            fix = f"Add tokenizer=pretrained or tokenizer.vocab_size={there[0]}" if rows else self.advice
             raise CheckpointError(f"{name} is {then} in the weights and {now} here", "weights", fix)
         absent = set(found["missing_keys"])
         ours = {self.ours(name): tensor for name, tensor in model.state_dict().items() if name not in absent}

@@ -13,7 +13,7 @@ from lmlab.errors import ConfigError
 from lmlab.experiment import Experiment
 from lmlab.nn.lora import merged
 from lmlab.run_directory import RunDirectory
-from lmlab.tokenizer import Tokenizer
+from lmlab.tokenizer import Frame, Tokenizer
 
 ARCHITECTURES = {  # of a family and a task, where transformers has the same head
     ("bert", "MaskedLM"): "BertForMaskedLM",
@@ -43,15 +43,25 @@ def write(experiment: Experiment, folder: Path) -> list[Path]:
         architecture, separate = write_own(network, task, tokenizer, folder)
     if separate:
         save(head, folder / HEAD_FILE)
-    tokenizer.save(folder / published.TOKENIZER)
+    tokenizer.save(folder / published.TOKENIZER, frame(experiment))
     texts = {
-        "tokenizer_config.json": as_json(tokenizer_config(experiment)),
+        "tokenizer_config.json": as_json(tokenizer_config(experiment, published.config_of(folder))),
         "README.md": card(experiment.run, architecture, separate_head=separate),
     }
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
     written = [published.CONFIG, published.WEIGHTS, published.TOKENIZER, *texts] + [HEAD_FILE] * separate
     return [folder / name for name in written]
+
+
+def frame(experiment: Experiment) -> Frame | None:
+    """The special ids around what an encoder has read; None of a text that is only gone on with."""
+    task, tokenizer = experiment.config["task"], experiment.corpus.tokenizer
+    if task["architecture"] != "encoder":
+        return None
+    if task["batches"] == "rows" or tokenizer.frame.end:
+        return tokenizer.frame
+    return Frame(*[(tokenizer.sep_id,)] * 3)  # of blocks
 
 
 def write_own(network: nn.Module, task: nn.Module, tokenizer: Tokenizer, folder: Path) -> tuple[str, bool]:
@@ -109,15 +119,17 @@ def as_json(value: dict[str, Any]) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
 
 
-def tokenizer_config(experiment: Experiment) -> dict[str, Any]:
-    """What AutoTokenizer needs beside tokenizer.json."""
+def tokenizer_config(experiment: Experiment, config: Mapping[str, Any]) -> dict[str, Any]:
+    """What AutoTokenizer needs beside tokenizer.json, for a model of this config.json."""
     tokenizer = experiment.corpus.tokenizer
     entries = tokenizer.entries()
     roles = {"pad": tokenizer.pad_id, "unk": tokenizer.unk_id, "cls": tokenizer.cls_id, "sep": tokenizer.sep_id}
     special = {f"{role}_token": entries[id] for role, id in roles.items()}
     special |= {"mask_token": entries[tokenizer.mask_id]} if tokenizer.mask_id is not None else {}
     length = experiment.corpus.max_length
-    return {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": length, **special}
+    read = ["input_ids", "attention_mask", *["token_type_ids"] * (config.get("type_vocab_size", 0) > 1)]
+    told = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": length, "model_input_names": read}
+    return told | special
 
 
 def card(run: RunDirectory, architecture: str, *, separate_head: bool) -> str:

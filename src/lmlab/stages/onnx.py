@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from lmlab import published
 from lmlab.errors import ConfigError, LmlabError
 from lmlab.experiment import Experiment
+from lmlab.stages.huggingface import frame
 
 FILE = "model.onnx"
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
@@ -60,7 +61,7 @@ def write(experiment: Experiment, folder: Path) -> list[Path]:
         program.model.metadata_props["classes"] = "\n".join(getattr(experiment.module.task, "classes", ()))
         program.save(str(file))
         refuse_difference(file, [(batch, answer(*batch)) for batch in (first, second)])
-    corpus.tokenizer.save(folder / published.TOKENIZER)
+    corpus.tokenizer.save(folder / published.TOKENIZER, frame(experiment))
     return [file, folder / published.TOKENIZER]
 
 

@@ -11,7 +11,7 @@ from torchmetrics import SumMetric
 from lmlab.errors import ConfigError
 from lmlab.nn.network import Network
 from lmlab.nn.noise import Noise, noise_of
-from lmlab.ranges import Fraction, Probability
+from lmlab.ranges import Fraction, Probability, Share
 from lmlab.tasks.causal_lm import NONE, perplexity
 from lmlab.tasks.task import Task
 
@@ -31,7 +31,7 @@ class MaskedLM(Task):
     def __init__(
         self,
         *,
-        share: Probability = 0.15,
+        share: Share = 0.15,
         masked: Probability = 0.8,
         replaced: Fraction = 0.1,
         whole_words: bool = False,
