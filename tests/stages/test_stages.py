@@ -139,7 +139,10 @@ def test_weights_of_a_run_that_computed_otherwise_are_refused_before_a_folder_is
     cwd, run, _ = finished
     monkeypatch.chdir(cwd)
     monkeypatch.setattr(sys, "argv", ["src/run.py"])
-    other = ["data=text_files", "data.path=reviews", *TINY, f"weights={run}", "model.network.activation=gelu_tanh"]
+    size = next(word for word in TINY if word.startswith("tokenizer.vocab_size"))
+    shape = [word for word in TINY if not word.startswith("tokenizer")]
+    other = [*shape, "data=text_files", "data.path=reviews", f"weights={run}", "tokenizer=pretrained", size]
+    other += ["model.network.activation=gelu_tanh"]
     assert front.main(other) == 76
     told = capsys.readouterr().err
     assert "activation is gelu in the run of the weights and gelu_tanh here" in told and "activation=gelu" in told
