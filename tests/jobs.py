@@ -1,10 +1,16 @@
 """Tiny real jobs: a corpus of a few made-up reviews, and the command line that trains on it in a second."""
 
+import contextlib
 import csv
+import io
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
+from types import SimpleNamespace
+
+import run as front
 
 PLANTED = {"WANDB_API_KEY": "c0ffee" * 6 + "cafe", "HF_TOKEN": "hf_PlantedPlantedPlanted"}  # no run may keep them
 ROOT = Path(__file__).resolve().parents[1]
@@ -55,6 +61,24 @@ def lmlab(*arguments: str, cwd: Path, check: bool = True, **options) -> subproce
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=environment, timeout=180, **options)
     assert not check or done.returncode == 0, done.stderr[-3000:]
     return done
+
+
+def inside(*arguments: str, cwd: Path, check: bool = True) -> SimpleNamespace:
+    """The same in this process, where what a process of its own does is not what is tested."""
+    stdout, stderr, argv = io.StringIO(), io.StringIO(), sys.argv
+    sys.argv = ["src/run.py"]
+    try:
+        with (
+            contextlib.chdir(cwd),
+            contextlib.redirect_stdout(stdout),
+            contextlib.redirect_stderr(stderr),
+            warnings.catch_warnings(action="ignore"),
+        ):
+            code = front.main(list(map(str, arguments)))
+    finally:
+        sys.argv = argv
+    assert not check or code == 0, stderr.getvalue()[-3000:]
+    return SimpleNamespace(returncode=code, stdout=stdout.getvalue(), stderr=stderr.getvalue())
 
 
 def only_run(cwd: Path) -> Path:

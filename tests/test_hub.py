@@ -63,5 +63,3 @@ def test_weights_and_a_corpus_come_from_the_hub_and_then_from_its_cache(place, t
         for name in ("first", "again")
     )
     assert json.loads(one)["val"] == json.loads(other)["val"]
-    unknown = lmlab(tmp_path, *fit, f"weights=some/bert@{sha('2')}")
-    assert unknown.returncode == 66 and "hf download some/bert" in unknown.stderr

@@ -6,7 +6,7 @@ import hydra
 import pytest
 import torch
 
-from jobs import TINY, lmlab, only_run, write_reviews
+from jobs import TINY, inside, only_run, write_reviews
 from lmlab import check, memory
 from lmlab.errors import OutOfMemory
 from lmlab.experiment import Experiment, plain
@@ -75,11 +75,11 @@ def test_this_machine_has_memory():
 def test_a_run_keeps_the_number_that_auto_became(tmp_path):
     write_reviews(tmp_path / "reviews")
     words = ["data=text_files", "data.path=reviews", *TINY, "trainer=cpu", "logger=csv", "trainer.batch_tokens=auto"]
-    lmlab(*words, "trainer.activation_checkpointing=true", cwd=tmp_path)
+    inside(*words, "trainer.activation_checkpointing=true", cwd=tmp_path)
     run = only_run(tmp_path)
     assert check.read_config(str(run))["trainer"]["batch_tokens"] == 128
-    half = lmlab(*words[:-1], "trainer.batch_tokens=64", "run.id=half", "data.min_rows=2", cwd=tmp_path)
+    half = inside(*words[:-1], "trainer.batch_tokens=64", "run.id=half", "data.min_rows=2", cwd=tmp_path)
     assert "in 2 parts" in half.stdout
     assert json.loads((run / "metrics.json").read_text())["fit"]["fit/steps"] > 0
-    told = lmlab(*words, "trainer.accumulate_grad_batches=2", cwd=tmp_path, check=False)
+    told = inside(*words, "trainer.accumulate_grad_batches=2", cwd=tmp_path, check=False)
     assert told.returncode == 2 and "both say how many batches are accumulated" in told.stderr

@@ -13,7 +13,7 @@ import torch
 import yaml
 
 import run as front
-from jobs import PLANTED, TINY, lmlab, only_run, write_reviews
+from jobs import PLANTED, TINY, inside, lmlab, only_run, write_reviews
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +129,7 @@ def test_predictions_come_row_by_row_in_order(finished, here, kind):
 
 def test_the_plan_is_told_and_nothing_is_left(tmp_path):
     write_reviews(tmp_path / "reviews")
-    done = lmlab("stage=check", "data=text_files", "data.path=reviews", *TINY, cwd=tmp_path)
+    done = inside("stage=check", "data=text_files", "data.path=reviews", *TINY, cwd=tmp_path)
     for word in ("parameters", "FLOPs a token", "memory", "steps", "train", "40"):
         assert word in done.stdout
     assert sorted(path.name for path in tmp_path.iterdir()) == ["reviews"]

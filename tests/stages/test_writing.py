@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import run as front
-from jobs import PLANTED, ROOT, lmlab, only_run, write_reviews
+from jobs import PLANTED, ROOT, inside, lmlab, only_run, write_reviews
 from lmlab.stages.text_stream import TextStream, overlap
 from lmlab.tokenizer import Tokenizer
 
@@ -37,7 +37,7 @@ GENERATE = ["stage.max_new_tokens=12", "stage.temperature=0"]
 def finished(tmp_path_factory):
     cwd = tmp_path_factory.mktemp("written")
     (cwd / "plays.txt").write_text(TEXT * 8, encoding="utf-8")
-    done = lmlab(*TINY, cwd=cwd)
+    done = inside(*TINY, cwd=cwd)
     return cwd, only_run(cwd), done
 
 
@@ -63,7 +63,7 @@ def test_samples_are_written_while_it_learns_and_change_nothing(finished, tmp_pa
     first, *others = sorted((run / "samples").iterdir())
     assert first.name.startswith("step-000000") and others
     assert first.read_text().count("-" * 20) == 1 and "\nTo be" in first.read_text()
-    lmlab(*TINY, "callbacks.samples=null", "run.output=without", cwd=cwd)
+    inside(*TINY, "callbacks.samples=null", "run.output=without", cwd=cwd)
     (without,) = cwd.glob("without/*/*/metrics.csv")
     losses = [[row["train/loss"] for row in csv.DictReader(path.open())] for path in (without, run / "metrics.csv")]
     assert losses[0] == losses[1] and any(losses[0])
@@ -230,7 +230,7 @@ def test_a_wrong_question_is_answered_in_one_line(here, arguments, code, said):
 def test_a_classifier_is_neither_continued_nor_asked_for_likelihoods(tmp_path):
     write_reviews(tmp_path / "reviews")
     tiny = ["tokenizer=word", "model.network.d_model=16", "model.network.n_layers=1", "trainer.max_steps=1"]
-    lmlab("data=text_files", "data.path=reviews", "trainer=cpu", "logger=csv", *tiny, cwd=tmp_path)
+    inside("data=text_files", "data.path=reviews", "trainer=cpu", "logger=csv", *tiny, cwd=tmp_path)
     run = only_run(tmp_path)
     assert not (run / "samples").exists()
     for stage in ("generate", "score"):

@@ -30,7 +30,7 @@ def test_correlations_equal_scipy(n, ties):
     both = Correlations()
     for part in (slice(0, 1), slice(1, 4), slice(4, n)):
         both.update(estimates[part], scores[part])
-    told = {name: value.item() for name, value in both.compute().items()}
+    told = {name: value.item() for name, value in both.compute().items() if value.ndim == 0}
     x, y = estimates.double(), scores.double()
     assert told["pearson"] == pytest.approx(stats.pearsonr(x, y).statistic, abs=1e-9)
     assert told["spearman"] == pytest.approx(stats.spearmanr(x, y).statistic, abs=1e-12)
