@@ -23,7 +23,7 @@ def trained_on(network) -> int:
     return counted(lambda: network.logits(network.decode(tokens)).sum().backward())
 
 
-@pytest.mark.parametrize("attention_dropout", [0.0, 0.1])  # fused, and as products of matrices
+@pytest.mark.parametrize("attention_dropout", [0.0, 0.1])
 def test_a_gpt_does_six_operations_a_weight_and_token_and_twelve_a_pair_of_tokens(attention_dropout):
     sizes = {"max_length": LENGTH, "n_heads": 2, "n_layers": LAYERS, "attention_dropout": attention_dropout}
     weights = LAYERS * 12 * WIDTH**2 + VOCAB * WIDTH

@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from lmlab.nn.attention import SelfAttention
 from lmlab.nn.embeddings import TokenEmbedding
-from lmlab.nn.noise import Dropout, hashed, noise_of
+from lmlab.nn.noise import Dropout, KeyDropout, hashed, noise_of
 
 
 def dropped(layer, rows, length=3, seed=5):
@@ -18,6 +19,30 @@ def test_a_text_keeps_its_noise_in_any_batch_and_beside_any_padding():
     whole = dropped(layer, [3, 8, 11, 2])
     assert torch.equal(dropped(layer, [11, 3])[0], whole[2]) and torch.equal(dropped(layer, [8], 9)[0, :3], whole[1])
     assert (whole[:, 0] == whole[:, 2]).all()  # the same features at every position
+
+
+def test_a_head_drops_the_same_keys_for_all_queries_as_if_their_weights_were():
+    layer, x = SelfAttention(16, 4, dropout=0.4).train(), torch.randn(2, 9, 16)
+    with noise_of([layer], 5, torch.tensor([3, 8])):
+        found = layer(x)
+        kept = layer.dropout(torch.ones(2, 4, 9, 1))
+    query, key, value = layer.qkv(x).unflatten(-1, (12, 4)).transpose(1, 2).split(4, dim=1)  # (B, H, T, d)
+    weights = (query @ key.mT / 2).softmax(-1) * kept.mT  # a column is a key
+    torch.testing.assert_close(found, layer.output((weights @ value).transpose(1, 2).flatten(2)))
+    assert {round(number, 4) for number in kept.unique().tolist()} == {0.0, 1.6667}
+    assert not torch.equal(kept[:, 0], kept[:, 1])  # heads differ
+
+
+def test_keys_are_dropped_whatever_stands_beside_a_text():
+    layer = KeyDropout(0.4)
+
+    def values(rows, length):
+        with noise_of([layer], 5, torch.tensor(rows)):
+            return layer(torch.ones(len(rows), 4, length, 2))
+
+    whole = values([3, 8, 11], 7)
+    assert torch.equal(values([11], 12)[0, :, :7], whole[2])
+    assert (values(list(range(2000)), 5) == 0).float().mean().item() == pytest.approx(0.4, abs=0.01)
 
 
 def test_texts_epochs_and_layers_differ():

@@ -6,6 +6,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from lmlab.nn.linear import Linear, StackedLinear
+from lmlab.nn.noise import KeyDropout
 from lmlab.nn.positions import RotaryPositions
 
 
@@ -27,7 +28,7 @@ class SelfAttention(nn.Module):
     ) -> None:
         super().__init__()
         self.n_heads, self.n_kv_heads = n_heads, n_kv_heads or n_heads
-        self.dropout, self.rotary = dropout, rotary
+        self.dropout, self.rotary = dropped(dropout), rotary
         groups = n_heads // self.n_kv_heads
         self.qkv = StackedLinear(d_model, d_model // groups, groups + 2)
         self.output = Linear(d_model, d_model)
@@ -61,10 +62,9 @@ class SelfAttention(nn.Module):
         attended = F.scaled_dot_product_attention(
             query,
             key,
-            value,
+            self.dropout(value),
             attn_mask=mask,
             is_causal=causal and free,
-            dropout_p=self.dropout if self.training else 0.0,
             enable_gqa=self.n_kv_heads != self.n_heads,
         )
         return self.output(merge_heads(attended))
@@ -75,7 +75,7 @@ class CrossAttention(nn.Module):
 
     def __init__(self, d_model: int, n_heads: int, *, dropout: float = 0.0) -> None:
         super().__init__()
-        self.n_heads, self.dropout = n_heads, dropout
+        self.n_heads, self.dropout = n_heads, dropped(dropout)
         self.query = Linear(d_model, d_model)
         self.key_value = StackedLinear(d_model, d_model, 2)
         self.output = Linear(d_model, d_model)
@@ -85,10 +85,13 @@ class CrossAttention(nn.Module):
     ) -> Float[Tensor, "B T D"]:
         query = split_heads(self.query(x), self.n_heads)
         key, value = (split_heads(part, self.n_heads) for part in self.key_value(memory).chunk(2, dim=-1))
-        attended = F.scaled_dot_product_attention(
-            query, key, value, attn_mask=mask, dropout_p=self.dropout if self.training else 0.0
-        )
+        attended = F.scaled_dot_product_attention(query, key, self.dropout(value), attn_mask=mask)
         return self.output(merge_heads(attended))
+
+
+def dropped(p: float) -> nn.Module:
+    """Dropout of attention; none is no source of noise, so that others' noise is what it is without."""
+    return KeyDropout(p) if p else nn.Identity()
 
 
 def remembered(cache: dict, name: str, new: Float[Tensor, "B H T d"]) -> Float[Tensor, "B H S d"]:

@@ -45,6 +45,25 @@ class Dropout(Noise):
         return x * kept.reshape(len(x), *[1] * (x.ndim - 2), -1)
 
 
+class KeyDropout(Noise):
+    """Dropout of attention: a head drops the same keys for all queries of a text (Zehui et al., 2019, by columns).
+
+    To drop a key's weights and raise those of the others is to do so with its value, and a fused kernel, which never
+    holds the weights, can go on.
+    """
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+
+    def forward(self, value: Float[Tensor, "B H S d"]) -> Float[Tensor, "B H S d"]:
+        if not self.training or not self.p:
+            return value
+        heads, length = value.shape[1:3]
+        kept = (self.uniform(value, length * heads) >= self.p).to(value.dtype) / (1 - self.p)
+        return value * kept.view(-1, length, heads, 1).transpose(1, 2)  # of a key, whatever stands behind it
+
+
 @contextmanager
 def noise_of(modules: Iterable[nn.Module], seed: int, rows: Int[Tensor, "B"]) -> Iterator[None]:
     """The time in which every source of noise in `modules` draws for the texts `rows`."""
