@@ -3,9 +3,10 @@
     python scripts/bench_finetune.py --rounds 3
 
 Ours is `experiment=imdb_minilm` at 256 tokens with all layers learning and BERT's own head; theirs is
-BertForSequenceClassification with the same weights, attention as transformers chooses it, and the same dropout, 0.1 of
-hidden states and of attention, as published; ours drops for a whole text at once (lmlab.nn.noise). Their batches have as many rows as lmlab's have on average, padded to the longest. Printed: rows a second, their ratio,
-and the share of the rate at which torch multiplies matrices here.
+BertForSequenceClassification with the same weights and attention as transformers chooses it. Dropout is 0.1 of hidden
+states and of attention on both sides, as published; ours drops for a whole text at once (lmlab.nn.noise). Their batches
+have as many rows as lmlab's have on average, padded to the longest. Printed: rows a second, their ratio, and the share
+of the rate at which torch multiplies matrices here.
 """
 
 import argparse
