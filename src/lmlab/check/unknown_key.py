@@ -13,6 +13,8 @@ from lmlab.check.values import annotation, in_words
 from lmlab.check.yaml_files import groups, top_level_keys
 from lmlab.errors import ConfigError
 
+MISSING = object()
+
 
 def unknown_key(override: Override, overrides: Sequence[Override]) -> ConfigError:
     """The nearest known key; a key that a target takes and only the YAML leaves out is offered with its `+`."""
@@ -26,6 +28,8 @@ def unknown_key(override: Override, overrides: Sequence[Override]) -> ConfigErro
         name for name in groups()["sweep"] if parent == "sweep" and leaf in option("sweep", name).get("sweep", {})
     ]:
         return ConfigError(f"{override.key} belongs to a search", "command line", f"Add sweep={having[0]}")
+    if others := having_it(override.key):
+        return ConfigError(f"{override.key} is not in this config", "command line", f"These have it: {others}")
     top = {group for group in groups() if "/" not in group} | top_level_keys()
     same_name = [key for key, value in known.items() if key.endswith(f".{leaf}") and "${" not in str(value)]
     guess = nearest(override.key, same_name, cutoff=0) or nearest(override.key, known if parent else top, cutoff=0.7)
@@ -35,6 +39,20 @@ def unknown_key(override: Override, overrides: Sequence[Override]) -> ConfigErro
     listed = f"{parent} has {', '.join(siblings)}" if siblings else f"Known are {', '.join(sorted(top_level_keys()))}"
     fix = f"Did you mean {told(guess, known)}?" if guess else listed
     return ConfigError(f"unknown key {override.key}", "command line", fix)
+
+
+def having_it(key: str) -> str:
+    """The options of the key's group that have it, where the one that is chosen has not."""
+    group, *path = key.split(".")
+    if not path or group not in groups():
+        return ""
+    found = []
+    for name in groups()[group]:
+        node: Any = option(group, name)
+        for part in (group, *path):
+            node = node.get(part, MISSING) if isinstance(node, Mapping) else MISSING
+        found += [f"{group}={name}"] * (node is not MISSING)
+    return ", ".join(found)
 
 
 def chosen(overrides: Sequence[Override]) -> dict[str, str]:
