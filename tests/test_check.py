@@ -58,7 +58,6 @@ def refusal(cfg, *dotlist):
         (["data", "=", "imdb"], "Write key=value, without spaces"),
         (["model.network.d_modle=3"], "Did you mean model.network.d_model (whole number >= 1, default 128)?"),
         (["modle=transformer"], "Did you mean model?"),
-        (["model=lstm", "model.lora_rank=8"], "model.lora_rank is not in this config (command line). These have it: "),
         (["trainer.fast_dev_run=true"], "write +trainer.fast_dev_run=true"),
         (["seed=1", "seed=2"], "as '1' and as '2' (command line). Remove seed=1 or seed=2"),
         (["model.network.d_model=-4"], "model.network.d_model: whole number >= 1 expected, got -4"),

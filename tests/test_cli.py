@@ -22,6 +22,11 @@ def one_line(done: subprocess.CompletedProcess) -> str:
         (["model.network.d_modle=3"], 2, "Did you mean model.network.d_model (whole number >= 1, default"),
         (["model.d_model=3"], 2, "Did you mean model.network.d_model (whole number >= 1, default"),
         (
+            ["model=lstm", "model.lora_rank=8"],
+            2,
+            "model.lora_rank is not in this config (command line). These have it: ",
+        ),
+        (
             ["model.network.d_model=abc"],
             2,
             "model.network.d_model: whole number >= 1 expected, got 'abc' (command line)",
