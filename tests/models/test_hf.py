@@ -149,6 +149,7 @@ def test_a_sliding_window_is_not_rewound():
         ("bert", {"config": {"num_attention_heads": 5}}, "transformers refuses it: .*multiple"),
         ("bert", {"config": {"hiden_size": 5}}, "has no 'hiden_size' .*Did you mean hidden_size?"),
         ("bert", {"config": {"model_type": "brt"}}, "no model_type 'brt' .*Did you mean bert?"),
+        ("bert", {"config": {"num_attention_heads": -1}}, "transformers refuses it: "),
     ],
 )
 def test_what_cannot_be_built_is_told_in_one_line(kind, options, told):

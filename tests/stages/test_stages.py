@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from matplotlib.figure import Figure
 
 import run as front
 from jobs import PLANTED, TINY, inside, lmlab, only_run, write_reviews
@@ -147,6 +148,15 @@ def test_weights_of_a_run_that_computed_otherwise_are_refused_before_a_folder_is
     told = capsys.readouterr().err
     assert "activation is gelu in the run of the weights and gelu_tanh here" in told and "activation=gelu" in told
     assert only_run(cwd) == run
+
+
+def test_a_training_that_ends_before_a_validation_has_the_last_one_on_its_curve(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("lmlab.callbacks.plots.learning_curve", lambda table: drawn.append(table) or Figure())
+    write_reviews(tmp_path / "reviews")
+    words = ["data=text_files", "data.path=reviews", *TINY, "logger=csv", "trainer=cpu", "trainer.max_steps=1"]
+    inside(*words, cwd=tmp_path)
+    assert drawn[-1]["val/loss"].notna().sum() == 1
 
 
 def test_a_sweep_makes_a_finished_run_of_each_job(tmp_path):

@@ -175,7 +175,7 @@ def loaded(name: str, revision: str | None) -> Any:
     datasets.logging.set_verbosity_error()
     was_offline = datasets.config.HF_HUB_OFFLINE
     try:
-        datasets.config.HF_HUB_OFFLINE = was_offline or not answers(path, revision)
+        datasets.config.HF_HUB_OFFLINE = was_offline or not reachable(path, revision)
         return datasets.load_dataset(path, config or None, revision=revision)
     except Exception as error:  # half a dozen kinds, by version, for: unknown, offline, gated, gone
         raise InputMissing(
@@ -188,7 +188,7 @@ def loaded(name: str, revision: str | None) -> Any:
         datasets.config.HF_HUB_OFFLINE = was_offline
 
 
-def answers(name: str, revision: str | None) -> bool:
+def reachable(name: str, revision: str | None) -> bool:
     """Whether the hub is there to be asked: datasets finds out in a minute, file by file."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
