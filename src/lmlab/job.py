@@ -109,6 +109,9 @@ def fitted(
 def later(config: DictConfig, folder: RunDirectory, stage: str) -> dict[str, Any] | None:
     """A stage on a finished run: its tokenizer is the run's, its config lives as long as the stage."""
     config.data.tokenizer.path = str(folder.tokenizer)
+    for part in config.callbacks.values():
+        if part and "folder" in part:
+            part.folder = str(folder.path)  # the run may have been moved since, or be called from elsewhere
     with logged(folder.log(0)), recorded(folder, config, f"{stage}.error.txt"), folder.job_files():
         return prepared(config, folder, folder.job_file(stage)).run_stage()
 

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -89,6 +90,13 @@ def test_a_later_stage_needs_the_folder_alone(finished, here):
     after = json.loads((run / "metrics.json").read_text())
     (again,) = [name for name in after if name not in before]
     assert after[again] == pytest.approx(before["test"], abs=1e-6)
+
+
+def test_a_run_that_was_moved_keeps_what_a_later_stage_draws(finished, tmp_path):
+    shutil.copytree(finished[1], tmp_path / "moved", ignore=shutil.ignore_patterns("plots", "wandb"))
+    inside("stage=test", "run=moved", f"data.path={finished[0] / 'reviews'}", cwd=tmp_path)
+    assert (tmp_path / "moved" / "plots" / "confusion_matrix.png").is_file()
+    assert [path.name for path in tmp_path.iterdir()] == ["moved"]
 
 
 def test_a_run_is_scored_on_another_folder_of_texts(finished, here):
