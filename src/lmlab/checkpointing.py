@@ -164,9 +164,20 @@ def fault_of(path: Path) -> str | None:
 
 
 def manifest(path: Path) -> dict[str, Any] | None:
-    """What was written down of a checkpoint when it was finished."""
+    """What was written down of a checkpoint when it was finished.
+
+    A copy of the run may hold a file where best.ckpt was a link (`scp -r` follows links): it is known by its content.
+    """
+    if (facts := written_down(manifest_of(path))) or not path.is_file():
+        return facts
+    others = [facts for file in path.parent.glob("*.ckpt.json") if (facts := written_down(file))]
+    digest = sha256(path) if others else None
+    return next((facts for facts in others if facts["sha256"] == digest), None)
+
+
+def written_down(file: Path) -> dict[str, Any] | None:
     try:
-        facts = json.loads(manifest_of(path).read_text(encoding="utf-8"))
+        facts = json.loads(file.read_text(encoding="utf-8"))
         return facts if {"size", "sha256"} <= facts.keys() else None
     except (OSError, ValueError, AttributeError):
         return None
