@@ -14,7 +14,7 @@ from lmlab.nn.lora import adapt
 from lmlab.nn.network import Network
 from lmlab.nn.noise import noise_of
 from lmlab.optimizers import freeze, highest_rate, hold_back, parameter_groups
-from lmlab.ranges import NonNegativeInt, PositiveFloat, Probability, Seed
+from lmlab.ranges import NonNegativeInt, PositiveFloat, Probability, Seed, Share
 from lmlab.tasks.task import Task
 from lmlab.tokenizer import Tokenizer
 
@@ -35,7 +35,7 @@ class LanguageModule(LightningModule):
         scheduler: Callable[..., Any],
         clip_norm: PositiveFloat | None = 1.0,
         embedding_lr: PositiveFloat = 1.0,
-        layer_decay: PositiveFloat = 1.0,
+        layer_decay: Share = 1.0,
         frozen: NonNegativeInt | None = None,
         unfreezing: Probability = 0.0,
         lora_rank: NonNegativeInt = 0,
