@@ -1,6 +1,7 @@
 """Shapes written in signatures are checked in every test; nothing asks the network or the user's home."""
 
 import os
+from pathlib import Path
 
 os.environ |= {"HF_HUB_OFFLINE": "1", "WANDB_MODE": "offline", "WANDB_SILENT": "true"}
 
@@ -23,4 +24,5 @@ def seeded():
 def cache(tmp_path_factory):
     """One cache of tokenized corpora for the whole session, away from the user's own."""
     os.environ["LMLAB_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    os.environ["PYTHONPATH"] = str(Path(__file__).parent / "bare")  # of what a test starts
     return os.environ["LMLAB_CACHE"]

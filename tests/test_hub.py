@@ -39,7 +39,8 @@ def lmlab(cwd: Path, *words: str, endpoint: str | None = None) -> subprocess.Com
     """A run in a process of its own, whose hub is `endpoint`, or that has no network."""
     network = {"HF_ENDPOINT": endpoint} if endpoint else {"HF_HUB_OFFLINE": "1"}
     own = {"HF_HOME": str(cwd / "home"), "OMP_NUM_THREADS": "1", "LMLAB_CACHE": str(cwd / "cache")}
-    environment = {key: value for key, value in os.environ.items() if key != "HF_HUB_OFFLINE"} | own | network
+    others = ("HF_HUB_OFFLINE", "PYTHONPATH")  # datasets takes a hidden package for an imported one
+    environment = {key: value for key, value in os.environ.items() if key not in others} | own | network
     command = [sys.executable, str(ROOT / "src" / "run.py"), *words]
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=180)
 

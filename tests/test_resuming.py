@@ -11,7 +11,7 @@ import time
 import pytest
 import torch
 
-from jobs import ROOT, TINY, lmlab, only_run, write_reviews
+from jobs import ROOT, TINY, inside, only_run, write_reviews
 from lmlab.checkpointing import fault_of, load, newest_first
 
 LONG = [override for override in TINY if "max_epochs" not in override]
@@ -65,10 +65,10 @@ def test_killed_and_resumed_equals_never_killed(tmp_path):
     process, run = started(tmp_path / "cut", "trainer.max_steps=14", "trainer.accumulate_grad_batches=2")
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-    done = lmlab(f"resume={run}", cwd=tmp_path / "cut")
+    done = inside(f"resume={run}", cwd=tmp_path / "cut")
     assert "going on from step" in done.stderr
     write_reviews(tmp_path / "whole" / "reviews")
-    lmlab(*LONG, *SAVING, "trainer.max_steps=14", "trainer.accumulate_grad_batches=2", cwd=tmp_path / "whole")
+    inside(*LONG, *SAVING, "trainer.max_steps=14", "trainer.accumulate_grad_batches=2", cwd=tmp_path / "whole")
     whole = only_run(tmp_path / "whole")
     assert losses(run) == losses(whole) and len(losses(run)) == 14
     for name, tensor in weights(whole).items():
@@ -103,7 +103,7 @@ def test_a_signal_saves_the_step_and_the_run_goes_on_from_it(tmp_path, trainer, 
     if trainer == "cpu":  # found again by its config; a damaged checkpoint is named, and the one before it is taken
         last = (run / "checkpoints" / "last.ckpt").resolve()
         last.write_bytes(last.read_bytes()[:-100])
-        again = lmlab(
+        again = inside(
             *LONG,
             *SAVING,
             "seed=3",
@@ -128,7 +128,7 @@ def test_a_killed_rank_is_named(tmp_path):
 
 def test_not_a_number_stops_the_run_at_its_step(tmp_path):
     write_reviews(tmp_path / "reviews")
-    done = lmlab(
+    done = inside(
         *LONG, *SAVING, "optimizer=sgd", "optimizer.lr=1e30", "model.clip_norm=null", cwd=tmp_path, check=False
     )
     said = done.stderr.splitlines()[-1]
@@ -147,7 +147,7 @@ def test_a_full_disk_ends_the_run_with_the_last_good_checkpoint(tmp_path):
     try:
         write_reviews(tmp_path / "reviews")
         keep = ["callbacks.checkpoint.every_n_steps=1", "callbacks.checkpoint.keep_last=999"]
-        done = lmlab(*LONG, *keep, cwd=tmp_path, check=False)
+        done = inside(*LONG, *keep, cwd=tmp_path, check=False)
         said = done.stderr.splitlines()[-1]
         assert done.returncode == 74 and said.startswith("error: ") and "No space left on device" in said
         newest = next(newest_first(only_run(tmp_path) / "checkpoints"))
