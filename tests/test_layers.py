@@ -11,8 +11,10 @@ LAYERS = [
     {"errors", "ranges", "names"},  # words that all others share
     {"published"},
     {"nn", "tokenizer", "signals"},
-    {"sampling", "lookup"},
-    {"tasks", "data", "generate", "optimizers", "muon", "flops", "evaluation"},
+    {"sampling", "lookup", "beams"},
+    {"generate", "evaluation"},
+    {"decoding"},
+    {"tasks", "data", "optimizers", "muon", "flops"},
     {"module", "callbacks"},
     {"models"},
     {

@@ -138,9 +138,11 @@ class LanguageModule(LightningModule):
         return self.task.score(self.network, batch, "test")
 
     def on_validation_epoch_start(self) -> None:
+        self.task.between_steps = self.trainer.state.fn == "fit"
         self.task.reset("val")
 
     def on_test_epoch_start(self) -> None:
+        self.task.between_steps = False
         self.task.reset("test")
 
     def on_validation_epoch_end(self) -> None:

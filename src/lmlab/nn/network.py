@@ -20,6 +20,7 @@ class Network(nn.Module):
     """The mathematics of a model family: tokens in, states out. A family implements what it can."""
 
     context: int | None = None  # the most tokens that `decode` can read; None if any number
+    first: int | None = None  # the id that its decoder begins a target with; that which ends a text if None
     rewinds: bool = False  # whether a cache can forget the last tokens, by its "length" alone
     is_one_graph: bool = False  # whether all that a task asks of it is one graph of tensors, as ONNX holds
     published: Renaming | None = None  # what published weights call the family's parts

@@ -14,6 +14,7 @@ class Task(nn.Module):
 
     tokenizer: Tokenizer  # the corpus's, which is ready once that is
     share = 1.0  # of a corpus's targets that a pass over it asks for
+    between_steps = False  # whether what is scored is a validation between the steps of a training
 
     def loss(self, network: Network, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """(sum of the loss over the batch's targets, number of targets): sums add up over ranks and micro-batches."""
@@ -29,6 +30,10 @@ class Task(nn.Module):
 
     def tables(self, stage: str) -> dict[str, Any]:
         """What a single number cannot tell (a confusion matrix), as plain lists by name."""
+        return {}
+
+    def measured_by(self) -> dict[str, str]:
+        """By what tool exactly, with which options, a metric of `results` was measured, by its name."""
         return {}
 
     def reset(self, stage: str) -> None:
