@@ -73,7 +73,9 @@ def test_two_processes_decode_each_row_once_and_score_what_one_does(finished):
 @pytest.mark.parametrize("model", ["transformer", "gru", "gpt2_mini"])
 def test_a_training_goes_on_exactly(model, tmp_path):
     sized = [word for word in SHORT if model != "gpt2_mini" or "d_ff" not in word]
-    sized = [word for word in sized if model != "gru" or not word.startswith(("model.network.n_heads", "model.network.d_ff"))]
+    sized = [
+        word for word in sized if model != "gru" or not word.startswith(("model.network.n_heads", "model.network.d_ff"))
+    ]
     words = [*write_pairs(tmp_path / "pairs"), *sized, f"model={model}", "trainer=cpu", "callbacks.ema.decay=0.9"]
     inside(*words, "run.id=whole", cwd=tmp_path)
     inside(*words, "run.id=cut", "trainer.max_steps=3", cwd=tmp_path)
