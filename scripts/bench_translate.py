@@ -187,7 +187,7 @@ def copy_layer(ours: Any, theirs: Any) -> None:
         norms.append((ours.norm_cross, theirs.encoder_attn_layer_norm))
         copy(ours.cross.query, theirs.encoder_attn.q_proj)
     for stacked, output, attention, parts in attentions:
-        for name, part in zip("weight bias".split(), (stacked.weight, stacked.bias), strict=True):
+        for name, part in zip(["weight", "bias"], (stacked.weight, stacked.bias), strict=True):
             for letter, piece in zip(parts, part.chunk(len(parts)), strict=True):
                 getattr(getattr(attention, f"{letter}_proj"), name).copy_(piece)
         copy(output, attention.out_proj)

@@ -45,17 +45,16 @@ def in_turns(
     found: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
     rates = []
     for turn in range(arguments.rounds):
-        rates.append(measured("matmul", precision, arguments)["flops_per_second"])
+        rates.append(measured("matmul", precision)["flops_per_second"])
         for side in sides if turn % 2 == 0 else reversed(sides):
-            found[side].append(measured(side, precision, arguments))
+            found[side].append(measured(side, precision))
             print(f"{precision} round {turn + 1} {side}: {found[side][-1][told]:,.4g} {told}", flush=True)
     return found, median(rates)
 
 
-def measured(side: str, precision: str, arguments: argparse.Namespace) -> dict[str, float]:
+def measured(side: str, precision: str) -> dict[str, float]:
     script = ROOT / "scripts" / Path(sys.argv[0]).name
-    command = [sys.executable, str(script), "--side", side, "--precision", precision]
-    command += ["--steps", str(arguments.steps), "--warmup", str(arguments.warmup), *arguments.overrides]
+    command = [sys.executable, str(script), *sys.argv[1:], "--side", side, "--precision", precision]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         sys.exit(done.stderr)
