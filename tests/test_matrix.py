@@ -12,6 +12,7 @@ from jobs import ROOT, TINY, write_reviews
 from lmlab import check
 from lmlab.errors import ConfigError
 from lmlab.job import run
+from pair_files import write_table
 
 SIZES = {"gpt2_medium", "gpt2_large", "gpt2_xl"}  # of a family: that they compose is told by test_configs.py
 SIZES |= {"bert_tiny", "bert_mini", "bert_small", "bert_large", "minilm", "roberta_large"}
@@ -37,6 +38,8 @@ def test_a_batch_goes_through_or_the_pair_is_refused(model, data, tmp_path, monk
         reviews = write_reviews(Path("reviews"), classes=tuple(plain.data.classes or ["negative", "positive"]))
         if data.startswith("glue/"):
             reviews = write_glue(Path("glue"))
+        elif "target" in plain.data.provides:
+            reviews = write_table(Path("pairs.csv"), (plain.data.text_column, plain.data.target_column))
         elif plain.data.label_column is None:
             reviews = Path("reviews.txt")
             reviews.write_text("a film that is one of many\n" * 200)

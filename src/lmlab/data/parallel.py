@@ -22,7 +22,7 @@ class Parallel(Corpus):
     """Sources and their targets, of the hub, a table or line-aligned files; a subclass says where else they come from.
 
     `max_ratio` drops training pairs of unlike lengths. With architecture `decoder` one network reads source and target
-    as one text, which `max_length` bounds; else it bounds each of them.
+    as one text, which `max_length` bounds; else it bounds each of them. A task that but encodes is refused elsewhere.
     """
 
     split_files: ClassVar[Mapping[str, str]] = sources.SPLIT_NAMES  # what the files of a split are called: our names
@@ -36,7 +36,7 @@ class Parallel(Corpus):
         source_language: str | None = None,
         target_language: str | None = None,
         max_ratio: PositiveFloat | None = None,
-        architecture: Literal["encoder-decoder", "decoder"] = "encoder-decoder",
+        architecture: Literal["encoder-decoder", "decoder", "encoder"] = "encoder-decoder",
         **parts: Any,
     ) -> None:
         super().__init__(**(parts | {"label_column": None, "pair_column": None}))

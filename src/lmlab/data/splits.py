@@ -1,5 +1,6 @@
 """How rows that come as one split are cut into training, validation and test."""
 
+import hashlib
 from collections import Counter
 
 import numpy as np
@@ -41,7 +42,7 @@ def completed(
     shares = {name: share for name, share in (("val", val_share), ("test", test_share)) if name not in splits}
     strata = numbers if numbers.dtype.kind == "i" else np.zeros(len(numbers), np.int64)  # scores are no classes
     parts = stratified_blocks(strata, shares, block=block, seed=seed)
-    seen: set[tuple[str, str]] = set()
+    seen: set[bytes] = set()
     for name, part in parts.items():
         parts[name] = part[[texts[i] not in seen for i in part]] if seen else part
         removed["duplicates"] += len(part) - len(parts[name])
@@ -108,8 +109,10 @@ def shared(one: list[Row], other: list[Row]) -> int:
     return sum(_content(row) in texts for row in other)
 
 
-def _content(row: Row) -> tuple[str, str]:
-    return " ".join(row.text.split()), " ".join((row.pair or "").split())
+def _content(row: Row) -> bytes:
+    """What tells rows apart, whatever their white space: a hash, for a corpus may have millions."""
+    sides = (" ".join(side.split()) for side in (row.text, row.pair or ""))
+    return hashlib.blake2b("\n".join(sides).encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def counts(labels: np.ndarray, classes: list[str]) -> dict[str, int]:
