@@ -15,6 +15,7 @@ from lmlab.job import run
 
 SIZES = {"gpt2_medium", "gpt2_large", "gpt2_xl"}  # of a family: that they compose is told by test_configs.py
 SIZES |= {"bert_tiny", "bert_mini", "bert_small", "bert_large", "minilm", "roberta_large"}
+SIZES |= {"transformer_base", "transformer_big"}
 MODELS = sorted({path.stem for path in (ROOT / "conf" / "model").glob("*.yaml")} - SIZES)
 SIZED = {  # by a config of their own, not by the keys of TINY
     "hf": "{model_type: llama, hidden_size: 16, num_hidden_layers: 1, num_attention_heads: 2, intermediate_size: 32}"

@@ -1,4 +1,4 @@
-"""Beam search: the likeliest texts of a batch of sources, several kept side by side until none of them can be beaten."""
+"""Beam search: of each source the likeliest texts, several kept side by side until none of them can be beaten."""
 
 from collections.abc import Collection
 from typing import Literal, NamedTuple, Protocol
