@@ -14,6 +14,7 @@ from lmlab.callbacks.alignments import drawn, reread
 from lmlab.callbacks.written import Written
 from lmlab.data.ragged import Ragged
 from lmlab.decoding import Decoding
+from lmlab.models.rnn import Recurrent
 from lmlab.models.transformer import Transformer
 from lmlab.module import LanguageModule
 from lmlab.optimizers import warmup_cosine
@@ -120,7 +121,7 @@ def test_samples_are_the_first_decoded_rows_of_each_validation_and_the_test_has_
     trainer.validate(module, datamodule=data, verbose=False)  # not what the corpus is scored on
     assert not (tmp_path / "predictions").exists()
     trainer.test(module, datamodule=data, verbose=False)
-    found = read(tmp_path / "predictions" / "hypotheses.csv")
+    found = read(tmp_path / "predictions" / "hypotheses_test.csv")
     assert [int(row["row"]) for row in found] == list(range(len(SOURCES)))
     hypotheses = [module.task.predict(module.network, data.batch([source]))[0]["output"] for source in SOURCES]
     assert [row["hypothesis"] for row in found] == hypotheses
@@ -138,12 +139,27 @@ def test_nothing_is_written_of_another_task(tmp_path):
     module, data = parts(CausalLM())
     module.network = Looking(60, 8, architecture="decoder", max_length=80, n_heads=2, n_layers=1, d_ff=16, looks=True)
     for batch in (batches := list(data.loader())):
-        batch["target"] = batch["tokens"]
+        batch |= {"target": batch["tokens"], "bytes": torch.ones(4), "words": torch.ones(4)}
     trainer = trainer_with(Written(str(tmp_path)), limit_train_batches=1)
     data.test_dataloader = data.val_dataloader = data.train_dataloader = lambda: DataLoader(batches, batch_size=None)
     trainer.fit(module, datamodule=data)
     trainer.test(module, datamodule=data, verbose=False)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("family", ["transformer", "rnn"])
+def test_families_are_read_again_as_they_wrote(family):
+    module, data = parts()
+    options = {"architecture": "encoder-decoder", "n_layers": 2}
+    network = Transformer(60, 8, max_length=80, **options) if family == "transformer" else Recurrent(60, 8, **options)
+    batch, cache = data.batch(SOURCES[:1]), {"alignment": None}
+    found = reread(module.task, network.eval(), batch, TARGETS[0])
+    ids = [3, *data.tokenizer.encode(TARGETS[:1])[0]]
+    memory = network.encode(batch["tokens"], batch["mask"])
+    for row, token in enumerate(ids):  # step by step, as it is written
+        network.decode(torch.tensor([[token]]), memory, batch["mask"], cache)
+        torch.testing.assert_close(found.weights[row], cache["alignment"][0, 0])
+    torch.testing.assert_close(found.weights.sum(1), torch.ones(len(found.written)))
 
 
 def test_an_alignment_names_the_tokens_and_holds_the_weights():

@@ -151,7 +151,7 @@ def test_labels_are_not_written_as_lines_of_text(finished, monkeypatch, capsys):
     cwd, run, _ = finished
     monkeypatch.chdir(cwd)
     (cwd / "in.txt").write_text("a joy\n")
-    assert front.main(["stage=predict", f"run={run}", "stage.input=in.txt", "stage.output=out.txt"]) == 64
+    assert front.main(["stage=predict", f"run={run}", "stage.input=in.txt", "stage.output=out.txt"]) == 2
     assert "answers are written as .csv or .jsonl (stage.output=out.txt)" in capsys.readouterr().err
     assert not (cwd / "out.txt").exists()
 

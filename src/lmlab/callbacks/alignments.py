@@ -64,7 +64,8 @@ def drawn(alignments: Mapping[str, Alignment]) -> Figure:
 
 
 def draw(axis: Axes, title: str, alignment: Alignment, fonts: list[str]) -> None:
-    axis.imshow(alignment.weights.float().numpy(), cmap="Blues", vmin=0, vmax=1, anchor="NW")
+    axis.imshow(alignment.weights.float().numpy(), cmap="Blues", vmin=0, vmax=1)
+    axis.set_anchor("NW")
     axis.set_title(title, loc="left")
     axis.xaxis.tick_top()
     plain: dict[str, Any] = {"fontsize": 8, "fontfamily": fonts, "parse_math": False}  # a "$" is no formula

@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import WandbLogger
 
 from lmlab.callbacks import alignments
-from lmlab.callbacks.final import called, split_of
+from lmlab.callbacks.final import split_of
 from lmlab.callbacks.plots import save
 from lmlab.nn.network import Network
 from lmlab.ranges import NonNegativeInt, PositiveInt
@@ -22,8 +22,10 @@ HEADER = ["row", "source", "reference", "hypothesis"]
 
 class Written(Callback):
     """Writes the first `n` decoded rows of each validation to samples/step-<step>.csv and to W&B, and all rows of a
-    last evaluation to predictions/hypotheses.csv. A network that tells where it looks is drawn reading the first
-    `n_alignments` of them, in plots/alignments_<split>.png."""
+    last evaluation to predictions/hypotheses_<split>.csv.
+
+    Where a network that tells it looked is drawn for the first `n_alignments` of these, in plots/alignments_<split>.png.
+    """
 
     def __init__(self, folder: str, n: PositiveInt = 20, n_alignments: NonNegativeInt = 3) -> None:
         self.folder, self.n, self.n_alignments = Path(folder), n, n_alignments
@@ -75,7 +77,7 @@ class Written(Callback):
         if not (trainer.is_global_zero and found):
             return
         rows = table(trainer, split, first(found))
-        write(self.folder / "predictions" / f"{called(trainer, 'hypotheses', split)}.csv", rows)
+        write(self.folder / "predictions" / f"hypotheses_{split}.csv", rows)
         network, corpus = cast(Network, module.network), trainer.datamodule  # type: ignore[attr-defined]
         if network.alignments and self.n_alignments:
             read = {
