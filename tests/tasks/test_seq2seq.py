@@ -82,7 +82,7 @@ def test_smoothing_asks_for_all_tokens_a_little(tokenizer, pair):
 
 def test_a_decoder_alone_reads_source_and_target_as_one_text(tokenizer):
     network = GPT2(40, 16, max_length=32, n_heads=2, n_layers=1, dropout=0.0, attention_dropout=0.0).eval()
-    batch, made = batch_of(tokenizer), task(tokenizer, architecture="decoder", label_smoothing=0.0)
+    batch, made = batch_of(tokenizer), task(tokenizer, writes_by="decoder", label_smoothing=0.0)
     total = 0.0
     for source, target in zip(tokenizer.encode(SAID), tokenizer.encode(MEANT), strict=True):
         text = torch.tensor([[tokenizer.cls_id, *source, tokenizer.sep_id, *target, tokenizer.sep_id]])
@@ -97,7 +97,7 @@ def test_answers_do_not_depend_on_the_batch(tokenizer, pair, architecture):
     network = pair
     if architecture == "decoder":
         network = GPT2(40, 16, max_length=32, n_heads=2, n_layers=1).eval()
-    made = task(tokenizer, architecture=architecture)
+    made = task(tokenizer, writes_by=architecture)
     together = made.predict(network, batch_of(tokenizer))
     for row in range(4):
         alone = made.predict(network, batch_of(tokenizer, [row]))[0]

@@ -24,7 +24,7 @@ class Written(Callback):
     """Writes the first `n` decoded rows of each validation to samples/step-<step>.csv and to W&B, and all rows of a
     last evaluation to predictions/hypotheses_<split>.csv.
 
-    Where a network that tells it looked is drawn for the first `n_alignments` of these, in plots/alignments_<split>.png.
+    Where a network that tells it looked is drawn for the first `n_alignments` of these: plots/alignments_<split>.png.
     """
 
     def __init__(self, folder: str, n: PositiveInt = 20, n_alignments: NonNegativeInt = 3) -> None:
