@@ -24,7 +24,8 @@ class Written(Callback):
     """Writes the first `n` decoded rows of each validation to samples/step-<step>.csv and to W&B, and all rows of a
     last evaluation to predictions/hypotheses_<split>.csv.
 
-    Where a network that tells it looked is drawn for the first `n_alignments` of these: plots/alignments_<split>.png.
+    Of the first `n_alignments` of these it is drawn where in the source the network looked, if it tells, in
+    plots/alignments_<split>.png.
     """
 
     def __init__(self, folder: str, n: PositiveInt = 20, n_alignments: NonNegativeInt = 3) -> None:
