@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from lmlab.errors import CheckpointError, InputMissing, LmlabError
 from lmlab.models.bert import Bert
 from lmlab.models.gpt2 import GPT2
+from lmlab.models.transformer import Transformer
 from lmlab.tasks.classification import Classification
 from lmlab.weights import load
 
@@ -49,6 +50,25 @@ def test_a_body_is_taken_whole_and_the_report_tells_what_else(folder):
     masked = bert(masked_head=True)
     load(masked, torch.nn.Identity(), str(folder))
     assert torch.equal(masked.output.bias, saved["cls.predictions.bias"])
+
+
+def test_an_encoder_is_enough_for_one_that_also_writes(folder, tmp_path):
+    network = bert(architecture="encoder-decoder")
+    report = load(network, torch.nn.Identity(), str(folder))
+    saved = load_file(folder / "model.safetensors")
+    assert torch.equal(network.embedding.weight, saved["bert.embeddings.word_embeddings.weight"])
+    assert torch.equal(network.output.bias, saved["cls.predictions.bias"])
+    assert report.new and all(name.startswith("decoder.") for name in report.new)
+    read = Transformer(60, 32, architecture="encoder", max_length=16, masked_head=True)
+    state = {f"network.{name}": tensor.clone() for name, tensor in read.state_dict().items()}
+    save_file(state, tmp_path / "read.safetensors")
+    both = Transformer(60, 32, architecture="encoder-decoder", max_length=16)
+    report = load(both, torch.nn.Identity(), str(tmp_path / "read.safetensors"))
+    assert torch.equal(both.encoder.layers[1].feed_forward[0].weight, read.encoder.layers[1].feed_forward[0].weight)
+    assert all(name.startswith("decoder.") for name in report.new)
+    writes = Transformer(60, 32, architecture="decoder", max_length=16)
+    with pytest.raises(CheckpointError, match="without decoder"):
+        load(writes, torch.nn.Identity(), str(tmp_path / "read.safetensors"))
 
 
 def test_a_gpt2_takes_the_first_of_its_positions(tmp_path):

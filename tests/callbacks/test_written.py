@@ -67,7 +67,8 @@ class Pairs(pl.LightningDataModule):
         for start in (8, 4, 0):
             target = padded([[*ids, 3] for ids in self.tokenizer.encode(TARGETS[start : start + 4])], NONE)
             batch = self.batch(SOURCES[start : start + 4]) | {"target": target}
-            batches.append(batch | {"rows": torch.arange(start, start + 4), "reference": TARGETS[start : start + 4]})
+            texts = {"reference": TARGETS[start : start + 4], "text": SOURCES[start : start + 4]}
+            batches.append(batch | texts | {"rows": torch.arange(start, start + 4)})
         return DataLoader(batches, batch_size=None)
 
     train_dataloader = val_dataloader = test_dataloader = loader

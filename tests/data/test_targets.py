@@ -66,9 +66,11 @@ def test_one_network_reads_both_in_max_length_tokens():
     assert pairs(joint=True, max_length=4).lengths.max() <= 4
 
 
-def test_references_are_the_texts_as_they_were_written():
+def test_what_is_scored_comes_with_its_texts_as_they_were_written():
     texts = Ragged.from_texts(["one", "", "żółw 🐢", "four"])
-    assert pairs(references=texts)[[2, 0]]["reference"] == ["żółw 🐢", "one"]
+    others = Ragged.from_texts(["a", "b", "c", "d"])
+    found = pairs(texts=(others, texts))[[2, 0]]
+    assert found["reference"] == ["żółw 🐢", "one"] and found["text"] == ["c", "a"]
 
 
 @pytest.mark.parametrize("truncation", ["head", "tail", "head_tail"])

@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from lmlab.decoding import reorder
+from lmlab.models.bert import Bert
 from lmlab.models.rnn import Recurrent
 from lmlab.models.transformer import Transformer
 
@@ -11,18 +13,10 @@ NGRAMS = {"ngram_orders": (2,), "ngram_rows": 64}
 FAMILIES = {
     "transformer": lambda: Transformer(50, 16, max_length=12, n_heads=2, **SIZES, **NGRAMS),
     "shared keys": lambda: Transformer(50, 16, max_length=12, n_heads=4, n_kv_heads=2, positions="rotary", **SIZES),
+    "bert": lambda: Bert(50, 16, n_heads=2, d_ff=16, max_positions=12, **SIZES),
     "luong": lambda: Recurrent(50, 16, cell="lstm", **SIZES, **NGRAMS),
     "bahdanau": lambda: Recurrent(50, 16, cell="lstm", alignment="bahdanau", **SIZES),
 }
-
-
-def chosen(cache, rows, sources):
-    """What the contract of `Network.decode` lets a search do with a cache."""
-    for name, value in cache.items():
-        if isinstance(value, dict):
-            chosen(value, rows, sources)
-        elif isinstance(value, torch.Tensor):
-            cache[name] = value.index_select(0, sources if str(name).startswith("memory") else rows)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -32,7 +26,7 @@ def test_beams_are_chosen_and_sources_leave(family):
     memory, cache = network.encode(source, mask), {"alignment": None}
     network.decode(target, memory, mask, cache)
     rows, sources = torch.tensor([1, 1, 5, 4]), torch.tensor([0, 2])
-    chosen(cache, rows, sources)
+    reorder(cache, rows, sources)
     memory, mask, target = memory[sources], mask[sources], target[rows]
     more = torch.randint(5, 50, (4, 2))
     states = network.decode(more, memory, mask, cache)

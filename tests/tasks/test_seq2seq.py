@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from rouge_score.rouge_scorer import RougeScorer
 
 from lmlab.decoding import Decoding
-from lmlab.evaluation.overlap import MEASURES
+from lmlab.evaluation.overlap import MEASURES, first_sentence
 from lmlab.models.gpt2 import GPT2
 from lmlab.models.transformer import Transformer
 from lmlab.tasks.seq2seq import Seq2Seq
@@ -48,6 +48,7 @@ def batch_of(tokenizer, rows=range(4), sources=SAID, targets=MEANT):
         "mask": padded([[1] * len(row) for row in read], 0).bool(),
         "target": padded(asked, -100),
         "reference": [targets[row] for row in rows],
+        "text": [sources[row] for row in rows],
     }
 
 
@@ -124,6 +125,17 @@ def test_it_learns_to_answer(tokenizer):
     assert made.measured_by()["bleu"].startswith("nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:")
     made.reset("test")
     assert made.all_written("test") == []
+
+
+def test_the_first_sentences_are_scored_beside(tokenizer, pair):
+    given = batch_of(tokenizer) | {"text": [f"{said}. And more." for said in SAID]}
+    made = task(tokenizer, metrics=["rouge", "bleu"], lead=True)
+    made.score(pair, given, "val")
+    found = made.results("val")
+    expected = MEASURES["rouge"]([f"{said}." for said in SAID], MEANT, "13a").scores["rougeL"]
+    assert found["lead_rougeL"] == expected != found["rougeL"] and found["lead_bleu"] > 10
+    assert first_sentence(' "No!" he said. Then\nmore') == '"No!'
+    assert first_sentence("A line\nand another.") == "A line"
 
 
 def test_between_steps_the_same_share_is_decoded_in_any_batch(tokenizer):

@@ -26,6 +26,7 @@ class Batch(TypedDict):
     target: NotRequired[Tensor]  # (B, T) int64, of blocks the token after each; -100 where none is to be scored
     #                              (B, U) int64, of pairs source -> target the target, then [SEP] if all of it fits
     reference: NotRequired[list[str]]  # B targets as they were written, in the validation and test batches of pairs
+    text: NotRequired[list[str]]  # their sources as they stand, in the same batches
     documents: NotRequired[Tensor]  # (B, T) int64, the number of each token's text, where texts do not see each other
     bytes: NotRequired[Tensor]  # (B,) float64, the share of its split's UTF-8 bytes that a block's targets stand for
     words: NotRequired[Tensor]  # (B,) float64, the same of its words

@@ -97,7 +97,7 @@ class Parallel(Corpus):
             truncation=self.truncation,
             joint=self.joint,
             answer_tokens=0 if split == "train" else self.answer_tokens,
-            references=None if split == "train" else self.stored.texts(split, "pair"),
+            texts=None if split == "train" else (self.stored.texts(split), self.stored.texts(split, "pair")),
             pad=self.tokenizer.pad_id,
             separator=self.tokenizer.sep_id,
             frame=self.tokenizer.frame,

@@ -26,12 +26,12 @@ class TargetRows(Dataset[Batch]):
         truncation: str = "head",
         joint: bool = False,
         answer_tokens: int = 0,
-        references: Ragged | None = None,  # the targets' texts, for batches that answers are compared in
+        texts: tuple[Ragged, Ragged] | None = None,  # sources and targets as they stand, for batches that are scored
         pad: int = Tokenizer.pad_id,
         separator: int = Tokenizer.sep_id,
         frame: Frame = Tokenizer.frame,
     ) -> None:
-        self.target, self.separator, self.references = targets, separator, references
+        self.target, self.separator, self.texts = targets, separator, texts
         most = (max_length // 2 if joint else max_length) - 1  # beside its [SEP]
         self.kept = np.minimum(targets.lengths, most)
         self.ended = targets.lengths <= most
@@ -71,6 +71,6 @@ class TargetRows(Dataset[Batch]):
         flat[ranges(begins, kept)] = self.target.values[ranges(self.target.offsets[index], kept)]
         flat[(begins + kept)[ended]] = self.separator
         batch["target"] = torch.from_numpy(flat.reshape(shape))
-        if self.references is not None:
-            batch["reference"] = [self.references.text(row) for row in rows]
+        if self.texts is not None:
+            batch["text"], batch["reference"] = ([side.text(row) for row in rows] for side in self.texts)
         return batch

@@ -1,5 +1,6 @@
 """How much of what was written stands in a reference: BLEU, chrF and TER by sacrebleu, ROUGE by rouge-score."""
 
+import re
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from statistics import fmean
@@ -53,6 +54,11 @@ def rouge(hypotheses: Sequence[str], references: Sequence[str], tokenizer: str) 
     for name, texts in (("words", hypotheses), ("reference_words", references)):
         scores[name] = fmean(len(text.split()) for text in texts)
     return Measured(scores, f"rouge-score {version('rouge-score')}, stemmed")
+
+
+def first_sentence(text: str) -> str:
+    """What a reader in a hurry takes for the summary of a text."""
+    return re.split(r"(?<=[.!?])[\"'”’)]*\s|\n", text.strip(), maxsplit=1)[0]
 
 
 MEASURES: dict[str, Callable[[Sequence[str], Sequence[str], str], Measured]]

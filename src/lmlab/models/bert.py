@@ -51,7 +51,9 @@ ROBERTA = Renaming(
 class Bert(Network):
     """Learned positions and segments, normed after each sum, and a vector of the text at its first token.
 
-    RoBERTa differs by `first_position` 2 and one segment. With `masked_head` it scores the vocabulary at each token.
+    RoBERTa differs by `first_position` 2 and one segment. With `masked_head` it scores the vocabulary at each token. An
+    encoder-decoder has a decoder of `decoder_layers` layers and the same embeddings beside it, which no published
+    weights hold: only the encoder is pretrained (Rothe et al., 2020, BERT2RND).
     """
 
     may_begin_anew = ("pooler.", "output.")
@@ -62,6 +64,8 @@ class Bert(Network):
         vocab_size: PositiveInt,
         d_model: PositiveInt = 768,
         *,
+        architecture: Literal["encoder", "encoder-decoder"] = "encoder",
+        decoder_layers: PositiveInt = 2,
         n_heads: PositiveInt = 12,
         n_layers: PositiveInt = 12,
         d_ff: PositiveInt = 3072,
@@ -92,18 +96,17 @@ class Bert(Network):
         self.segments = nn.Embedding(n_segments, d_model)
         self.norm = nn.LayerNorm(d_model, eps=norm_eps)
         self.dropout = Dropout(dropout)
-        self.encoder = TransformerStack(
-            n_layers,
-            d_model,
-            n_heads,
-            d_ff=d_ff,
-            dropout=dropout,
-            attention_dropout=attention_dropout,
-            norm_eps=norm_eps,
-            post_norm=True,
-        )
-        self.pooler = Linear(d_model, d_model) if pooling == "pooler" and not masked_head else None
-        self.output = MaskedHead(vocab_size, d_model, norm_eps) if masked_head else None
+        sizes: dict[str, Any] = {"d_ff": d_ff, "dropout": dropout, "attention_dropout": attention_dropout}
+        sizes |= {"norm_eps": norm_eps, "post_norm": True}
+        self.encoder = TransformerStack(n_layers, d_model, n_heads, **sizes)
+        self.alignments = architecture == "encoder-decoder"
+        self.decoder = None
+        if self.alignments:
+            self.decoder = TransformerStack(decoder_layers, d_model, n_heads, causal=True, cross=True, **sizes)
+            self.may_begin_anew = (*self.may_begin_anew, "decoder.")
+        vocabulary = masked_head or self.alignments
+        self.pooler = Linear(d_model, d_model) if pooling == "pooler" and not vocabulary else None
+        self.output = MaskedHead(vocab_size, d_model, norm_eps) if vocabulary else None
         self.apply(initialize)
 
     def encode(
@@ -119,10 +122,28 @@ class Bert(Network):
         first = torch.zeros(tokens.shape[0], dtype=torch.long, device=tokens.device)
         return self.pool(self.encoder(self.embed(tokens, segments), key_mask(mask), at=first), mask[:, :1])
 
-    def embed(self, tokens: Int[Tensor, "B T"], segments: Int[Tensor, "B T"] | None) -> Float[Tensor, "B T D"]:
+    def decode(
+        self,
+        tokens: Int[Tensor, "B T"],
+        memory: Float[Tensor, "M S D"] | None = None,
+        memory_mask: Bool[Tensor, "M S"] | None = None,
+        cache: dict | None = None,
+        documents: Int[Tensor, "B T"] | None = None,
+    ) -> Float[Tensor, "B T D"]:
+        if self.decoder is None:
+            return super().decode(tokens, memory, memory_mask, cache, documents)
+        start = 0 if cache is None else cache.get("length", 0)
+        if cache is not None:
+            cache["length"] = start + tokens.shape[1]
+        x = self.embed(tokens, None, start)
+        return self.decoder(x, memory=memory, memory_mask=key_mask(memory_mask), cache=cache)
+
+    def embed(
+        self, tokens: Int[Tensor, "B T"], segments: Int[Tensor, "B T"] | None, start: int = 0
+    ) -> Float[Tensor, "B T D"]:
         several = segments is not None and self.segments.num_embeddings > 1
         x = self.embedding(tokens) + (self.segments(segments) if several else self.segments.weight[0])
-        return self.dropout(self.norm(self.positions(x, self.first_position)))
+        return self.dropout(self.norm(self.positions(x, self.first_position + start)))
 
     def logits(self, states: Float[Tensor, "B T D"]) -> Float[Tensor, "B T V"]:
         return super().logits(states) if self.output is None else self.output(states, self.embedding.weight)

@@ -98,6 +98,8 @@ class Transformer(Network):
             )
 
         self.alignments = architecture == "encoder-decoder"
+        if self.alignments:
+            self.may_begin_anew = (*self.may_begin_anew, "decoder.")  # the weights of an encoder are enough
         self.encoder = stack() if architecture != "decoder" else None
         self.decoder = stack(causal=True, cross=architecture != "decoder") if architecture != "encoder" else None
         self.output = None

@@ -39,6 +39,10 @@ class Renaming:
         parts = self.table[NUMBER.sub(".*.", module, count=1)]
         return [f"{part.replace('*', number[1]) if number else part}.{parameter}" for part in parts]
 
+    def knows(self, name: str) -> bool:
+        """Whether they have what is our parameter `name`."""
+        return NUMBER.sub(".*.", name.rpartition(".")[0], count=1) in self.table
+
     def is_transposed(self, name: str) -> bool:
         return NUMBER.sub(".*.", name.rpartition(".")[0], count=1) in self.transposed
 
@@ -49,8 +53,8 @@ class Renaming:
         known = {self.plain(name): name for name in state}
         used, ours, missing = set(), {}, []
         for name in names:
-            parts = self.theirs(name)
-            if all(part in known for part in parts):
+            parts = self.theirs(name) if self.knows(name) else []
+            if parts and all(part in known for part in parts):
                 tensors = [state[known[part]] for part in parts]
                 whole = torch.cat(tensors) if len(tensors) > 1 else tensors[0]
                 ours[name] = whole.T.contiguous() if self.is_transposed(name) and whole.ndim == 2 else whole

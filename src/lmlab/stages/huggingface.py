@@ -67,6 +67,9 @@ def frame(experiment: Experiment) -> Frame | None:
 def write_own(network: nn.Module, task: nn.Module, tokenizer: Tokenizer, folder: Path) -> tuple[str, bool]:
     """Write config and weights of a family of our own: (the class that loads them, whether it lacks the head)."""
     config: dict[str, Any] = network.config()
+    if own := [name for name in network.state_dict() if not network.published.knows(name)]:  # type: ignore[union-attr]
+        what = f"transformers has no {config['model_type']} with a part like {own[0].partition('.')[0]}"
+        raise ConfigError(what, "stage=export", "Runs of other tasks can be exported")
     kind, head = config["model_type"], dict(task.named_parameters())
     state = network.published.to_theirs(merged(network.state_dict()))  # type: ignore[union-attr]
     if kind == "roberta":  # there the first position follows the number of [PAD]

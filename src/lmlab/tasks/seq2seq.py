@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torchmetrics import SumMetric
 
 from lmlab.decoding import Decoding
-from lmlab.evaluation.overlap import MEASURES
+from lmlab.evaluation.overlap import MEASURES, first_sentence
 from lmlab.nn.network import Network
 from lmlab.ranges import Fraction, Seed, Share
 from lmlab.tasks.causal_lm import NONE, perplexity
@@ -23,7 +23,7 @@ class Seq2Seq(Task):
 
     An encoder-decoder reads the source both ways; a decoder alone reads source and target as one text, [SEP] between
     and after them, and is asked for the target only. A validation between training steps decodes a `decoded_share` of
-    its rows, always the same ones.
+    its rows, always the same ones. With `lead` the first sentence of each source is scored, too, as if it were written.
     """
 
     def __init__(
@@ -35,17 +35,19 @@ class Seq2Seq(Task):
         metrics: Sequence[Literal["bleu", "chrf", "ter", "rouge"]] = ("bleu", "chrf"),
         bleu_tokenizer: str = "13a",
         decoded_share: Share = 1.0,
+        lead: bool = False,
         seed: Seed = 0,
     ) -> None:
         super().__init__()
         self.decoding, self.alone, self.label_smoothing = decoding, writes_by == "decoder", label_smoothing
         self.metrics, self.bleu_tokenizer = tuple(metrics), bleu_tokenizer
-        self.decoded_share, self.seed = decoded_share, seed
+        self.decoded_share, self.lead, self.seed = decoded_share, lead, seed
         self.sums = nn.ModuleDict({stage: nn.ModuleDict() for stage in ("val", "test")})
         for sums in self.sums.values():
             for name in ("nats", "tokens"):
                 sums[name] = SumMetric().set_dtype(torch.float64)  # type: ignore[operator]
-        self.written: dict[str, dict[int, tuple[str, str]]] = {"val": {}, "test": {}}  # row: hypothesis and reference
+        self.written: dict[str, dict[int, tuple[str, ...]]]  # by row: hypothesis, reference and source
+        self.written = {"val": {}, "test": {}}
         self.signatures: dict[str, str] = {}
 
     def forward(self, network: Network, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
@@ -86,7 +88,8 @@ class Seq2Seq(Task):
         part = {name: batch[name][chosen] for name in ("rows", "tokens", "mask")}
         hypotheses = [str(answer["output"]) for answer in self.predict(network, part)]
         for place, hypothesis in zip(chosen, hypotheses, strict=True):
-            self.written[stage][int(batch["rows"][place])] = hypothesis, batch["reference"][place]
+            texts = (hypothesis, batch["reference"][place], batch["text"][place])
+            self.written[stage][int(batch["rows"][place])] = texts
         return {"rows": part["rows"], "hypothesis": hypotheses}
 
     def chosen(self, rows: Tensor) -> list[int]:
@@ -100,20 +103,23 @@ class Seq2Seq(Task):
         nats, tokens = (self.sums[stage][name].compute().item() for name in ("nats", "tokens"))  # type: ignore[index]
         found = {"loss": nats / max(tokens, 1), "perplexity": perplexity(nats, tokens)}
         written = self.all_written(stage)
-        hypotheses, references = ([pair[side] for pair in written] for side in (0, 1))
+        hypotheses, references, sources = ([texts[side] for texts in written] for side in range(3))
         for name in self.metrics if written else ():
             measured = MEASURES[name](hypotheses, references, self.bleu_tokenizer)
             found |= measured.scores
             self.signatures[name] = measured.signature
+            if self.lead:
+                lead = MEASURES[name]([first_sentence(text) for text in sources], references, self.bleu_tokenizer)
+                found |= {f"lead_{part}": lead.scores[part] for part in lead.scores if "reference" not in part}
         return found | {"rows": float(len(written))}
 
-    def all_written(self, stage: str) -> list[tuple[str, str]]:
-        """Hypotheses and references of all ranks in order of their rows."""
+    def all_written(self, stage: str) -> list[tuple[str, ...]]:
+        """Hypotheses, references and sources of all ranks in order of their rows."""
         parts: list[Any] = [self.written[stage]]
         if dist.is_available() and dist.is_initialized():
             parts = [None] * dist.get_world_size()
             dist.all_gather_object(parts, self.written[stage])
-        together = {row: pair for part in parts for row, pair in part.items()}
+        together = {row: texts for part in parts for row, texts in part.items()}
         return [together[row] for row in sorted(together)]
 
     def measured_by(self) -> dict[str, str]:
