@@ -83,7 +83,8 @@ class Decoding:
         """
         limits = self.limits(mask.sum(1))
         if network.context is not None:
-            limits = torch.minimum(limits, network.context - (mask.sum(1) if alone else 0)).clamp(min=1)
+            read = mask.sum(1) if alone else torch.zeros_like(limits)
+            limits = torch.minimum(limits, network.context - read).clamp(min=1)
         options: dict[str, Any] = {"first": first, "stop": stop, "vocabulary": vocabulary, "never": never}
         found: list[list[Hypothesis]] = [[] for _ in tokens]
         for rows in alike(mask) if alone else [torch.arange(len(tokens), device=tokens.device)]:

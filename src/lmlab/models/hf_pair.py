@@ -34,9 +34,9 @@ class HuggingFacePair(Network):
         super().__init__()
         told = {**config_json, "vocab_size": vocab_size}
         whole: Any = built(told, "a text from a text").eval()
-        sizes = whole.config
-        self.first = first_id(sizes, vocab_size)
-        refuse_sizes(sizes.get_text_config(), d_model, max_length)
+        sizes = whole.config.get_text_config()
+        self.first = first_id(whole.config, vocab_size)
+        refuse_sizes(sizes, d_model, max_length)
         self.context = getattr(sizes, "max_position_embeddings", None)
         for part in whole.modules():
             if isinstance(part, nn.Embedding) and part.num_embeddings == vocab_size:
@@ -148,8 +148,9 @@ class Past:
 
 
 def first_id(config: Any, vocab_size: int) -> int | None:
-    """What a decoder's texts begin with; T5's config need not tell that it is the padding."""
-    told = getattr(config, "decoder_start_token_id", config.pad_token_id)
+    """What a decoder's texts begin with; where a family's config need not tell, T5's begin with the padding."""
+    named = [config.pad_token_id, getattr(config, "bos_token_id", None)]
+    told = config.decoder_start_token_id if hasattr(config, "decoder_start_token_id") else named[named[1] is not None]
     return told if told is not None and told < vocab_size else None
 
 
