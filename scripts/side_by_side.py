@@ -45,17 +45,16 @@ def in_turns(
     found: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
     rates = []
     for turn in range(arguments.rounds):
-        rates.append(measured("matmul", precision, arguments)["flops_per_second"])
+        rates.append(measured("matmul", precision)["flops_per_second"])
         for side in sides if turn % 2 == 0 else reversed(sides):
-            found[side].append(measured(side, precision, arguments))
+            found[side].append(measured(side, precision))
             print(f"{precision} round {turn + 1} {side}: {found[side][-1][told]:,.4g} {told}", flush=True)
     return found, median(rates)
 
 
-def measured(side: str, precision: str, arguments: argparse.Namespace) -> dict[str, float]:
+def measured(side: str, precision: str) -> dict[str, float]:
     script = ROOT / "scripts" / Path(sys.argv[0]).name
-    command = [sys.executable, str(script), "--side", side, "--precision", precision]
-    command += ["--steps", str(arguments.steps), "--warmup", str(arguments.warmup), *arguments.overrides]
+    command = [sys.executable, str(script), *sys.argv[1:], "--side", side, "--precision", precision]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         sys.exit(done.stderr)
@@ -95,32 +94,38 @@ def job(arguments: argparse.Namespace, settings: Sequence[str], *, bare: bool = 
         yield prepared(config, run, run.config)
 
 
-def fitted(job: Any, warmup: int) -> tuple[int, float]:
-    """Rows and seconds of a training, from the end of its warm-up on."""
+def fitted(
+    job: Any, warmup: int, counted: Callable[[Any], int] = lambda batch: len(batch["rows"])
+) -> tuple[int, float]:
+    """Rows, or what else is to be counted of each batch, and seconds of a training, from the end of its warm-up on."""
     import lightning.pytorch as pl
 
     from lmlab.terminal import speak
 
     class Clock(pl.Callback):
-        rows, started, seconds = 0, 0.0, 0.0
+        done, started, seconds = 0, 0.0, 0.0
 
         def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, index: int) -> None:
             if trainer.global_step == warmup:
                 self.started = time.perf_counter()
             elif trainer.global_step > warmup:
-                self.rows += len(batch["tokens"])
+                self.done += counted(batch)
                 self.seconds = time.perf_counter() - self.started
 
     speak()
     clock = Clock()
     job.trainer.callbacks.append(clock)
     job.trainer.fit(job.module, datamodule=job.corpus)
-    return clock.rows, clock.seconds
+    return clock.done, clock.seconds
 
 
-def fitted_by_transformers(arguments: argparse.Namespace, job: Any, model: Any, rows: list, **settings: Any) -> float:
-    """Seconds of a training by `transformers.Trainer`, from the end of its warm-up on, all else as it is by default."""
-    from transformers import Trainer, TrainerCallback, TrainingArguments
+def fitted_by_transformers(
+    arguments: argparse.Namespace, job: Any, model: Any, rows: list, kind: str = "", **settings: Any
+) -> float:
+    """Seconds of a training by `transformers.Trainer`, or its `kind` "Seq2Seq", from the end of its warm-up on, all
+    else as it is by default."""
+    import transformers
+    from transformers import TrainerCallback
 
     class Clock(TrainerCallback):
         started, seconds = 0.0, 0.0
@@ -132,7 +137,7 @@ def fitted_by_transformers(arguments: argparse.Namespace, job: Any, model: Any, 
 
     collator = settings.pop("data_collator", None)
     with tempfile.TemporaryDirectory() as folder:
-        asked = TrainingArguments(
+        asked = getattr(transformers, f"{kind}TrainingArguments")(
             output_dir=folder,
             max_steps=arguments.steps + arguments.warmup,
             learning_rate=job.config["optimizer"]["lr"],
@@ -146,7 +151,8 @@ def fitted_by_transformers(arguments: argparse.Namespace, job: Any, model: Any, 
             **settings,
         )
         clock = Clock()
-        Trainer(model, asked, train_dataset=rows, data_collator=collator, callbacks=[clock]).train()
+        trainer = getattr(transformers, f"{kind}Trainer")
+        trainer(model, asked, train_dataset=rows, data_collator=collator, callbacks=[clock]).train()
     return clock.seconds
 
 

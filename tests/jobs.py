@@ -54,6 +54,18 @@ def write_reviews(folder: Path, n: int = 10, classes: tuple[str, ...] = ("negati
     return folder
 
 
+def write_pairs(folder: Path, n: int = 40) -> list[str]:
+    """Line-aligned files of a made-up language and English, word for word; the overrides that name them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    words = {"un": "one", "duo": "two", "tri": "three", "kat": "cat", "hund": "dog"}
+    said = list(words)
+    rows = [[said[(row // 5**place) % 5] for place in range(2 + row % 3)] for row in range(n)]
+    (folder / "pairs.eo").write_text("".join(f"{' '.join(row)}\n" for row in rows), encoding="utf-8")
+    english = "".join(f"{' '.join(words[word] for word in row)}\n" for row in rows)
+    (folder / "pairs.en").write_text(english, encoding="utf-8")
+    return ["data=parallel_files", f"data.path={folder}/pairs.eo", f"data.target_path={folder}/pairs.en"]
+
+
 def lmlab(*arguments: str, cwd: Path, check: bool = True, **options) -> subprocess.CompletedProcess:
     """`python src/run.py ...` in a process of its own."""
     command = [sys.executable, str(ROOT / "src" / "run.py"), *map(str, arguments)]

@@ -150,6 +150,8 @@ def test_shorthands_are_written_out():
         (["run.id=../a"], "run.id: a name expected"),
         (["run.output="], "run.output: a folder expected, got nothing"),
         (["run.folder=x"], "stage=fit begins a new run"),
+        (["average=5"], "average=5 takes the weights of a finished run, and stage=fit begins one (command line)"),
+        (["average=0"], "average: whole number >= 1 or null expected, got 0 (command line)"),
         (["stage._target_=lmlab.stages.test.test"], "stage=test works on a finished run"),
         (
             ["callbacks.checkpont.monitor=x"],

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from lmlab import checkpointing
-from lmlab.checkpointing import WholeCheckpoints, fault_of, load, manifest_of, newest_first, set_aside, sweep
+from lmlab.checkpointing import WholeCheckpoints, averaged, fault_of, load, manifest_of, newest_first, set_aside, sweep
 from lmlab.errors import CheckpointError, DiskError
 
 CONTENT = {"state_dict": {"weight": torch.arange(5000.0), "bias": torch.zeros(3)}, "facts": {"step": 7}}
@@ -35,6 +35,23 @@ def test_pointers_are_other_names_of_a_checkpoint(saved):
     files.point(pointer, saved)
     files.point(pointer, saved)
     assert load(pointer)["facts"] == {"step": 7} and list(newest_first(saved.parent)) == [saved]
+
+
+def test_the_average_is_of_the_last_validated_and_each_of_them_is_whole(tmp_path):
+    weights = torch.rand(5, 1000).bfloat16()
+    for step in range(5):
+        content = {"state_dict": {"weight": weights[step], "count": torch.tensor(step)}, "facts": {"step": step}}
+        for end in ("", "-validated"):
+            WholeCheckpoints().save_checkpoint(content, tmp_path / f"step-0000000{step}{end}.ckpt")
+    found = averaged(tmp_path, 3)
+    assert torch.equal(found["state_dict"]["weight"], weights[2:].double().mean(0).bfloat16())
+    assert found["state_dict"]["count"] == 4 and found["facts"] == {"step": 4}
+    assert torch.equal(averaged(tmp_path, 1)["state_dict"]["weight"], weights[4])
+    with pytest.raises(CheckpointError, match="kept 5 validated.*callbacks.checkpoint.keep_validated=6"):
+        averaged(tmp_path, 6)
+    (tmp_path / "step-00000003-validated.ckpt").write_bytes(b"PK\x03\x04 and no more")
+    with pytest.raises(CheckpointError, match="cut"):
+        averaged(tmp_path, 2)
 
 
 def test_of_two_checkpoints_of_one_step_the_validated_is_the_newer(tmp_path):

@@ -1,4 +1,4 @@
-"""Beam search: the likeliest texts of a batch of sources, several kept side by side until none of them can be beaten."""
+"""Beam search: of each source the likeliest texts, several kept side by side until none of them can be beaten."""
 
 from collections.abc import Collection
 from typing import Literal, NamedTuple, Protocol
@@ -30,8 +30,8 @@ class Writer(Protocol):
         """Logits of what follows the rows, each of which goes on with its new tokens."""
         ...
 
-    def keep(self, rows: Int[Tensor, "M"], sources: Int[Tensor, "b"] | None) -> None:
-        """Go on with copies of these rows alone; `sources` are those that are left, None if all are."""
+    def keep(self, rows: Int[Tensor, "M"], sources: Int[Tensor, "b"]) -> None:
+        """Go on with copies of these rows alone; `sources` are those that are left."""
         ...
 
     def attention(self) -> Float[Tensor, "N S"] | None:

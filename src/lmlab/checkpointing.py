@@ -13,6 +13,7 @@ from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
 from safetensors.torch import save
 
 from lmlab.errors import CheckpointError, DiskError
+from lmlab.names import VALIDATED
 
 FORMAT = 1  # of what a checkpoint holds; raised when an older reader could not understand it
 TEMPORARY = ".partial"
@@ -190,6 +191,26 @@ def newest_first(folder: Path) -> Iterator[Path]:
     """
     found = (path for path in folder.glob("step-*.ckpt") if not path.is_symlink())
     yield from sorted(found, key=lambda path: path.stem, reverse=True)
+
+
+def averaged(folder: Path, n: int) -> dict[str, Any]:
+    """The last validated checkpoint with the mean weights of the last `n` (Vaswani et al., 2017, section 6.1).
+
+    What is no floating number (a count, a key) is the last one's.
+    """
+    validated = [path for path in newest_first(folder) if path.stem.endswith(VALIDATED)]
+    if len(validated) < n:
+        what = f"average={n}: the run has kept {len(validated)} validated checkpoints"
+        fix = f"Take fewer, or train with callbacks.checkpoint.keep_validated={n}"
+        raise CheckpointError(what, str(folder), fix)
+    content = load(validated[0])
+    last = content["state_dict"]
+    total = {name: tensor.double() for name, tensor in last.items() if tensor.is_floating_point()}
+    for path in validated[1:n]:
+        weights = load(path)["state_dict"]
+        total = {name: tensor + weights[name].double() for name, tensor in total.items()}
+    mean = {name: (tensor / n).to(last[name].dtype) for name, tensor in total.items()}
+    return content | {"state_dict": last | mean}
 
 
 def sweep(folder: Path) -> None:

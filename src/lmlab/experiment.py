@@ -106,10 +106,13 @@ class Experiment:
         return any(getattr(callback, "pruned", False) for callback in vars(self.trainer)["callbacks"])
 
     def load_weights(self, checkpoint: Path) -> None:
-        """Put a checkpoint's weights into the module."""
+        """Put a checkpoint's weights into the module, or with `average` the mean of those of its run's last ones."""
         if not checkpoint.exists():
             raise CheckpointError("the run has no such checkpoint", str(checkpoint), "Finish its stage=fit first")
-        content = checkpointing.load(checkpoint)
+        if self.stage != "fit" and (n := self.config.get("average")):  # absent in runs from before the key
+            content = checkpointing.averaged(checkpoint.parent, n)
+        else:
+            content = checkpointing.load(checkpoint)
         try:
             self.module.load_state_dict(content["state_dict"])
         except RuntimeError as error:

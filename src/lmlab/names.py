@@ -1,6 +1,8 @@
-"""Names of the config, and the name that a run has from them."""
+"""Names that several parts know: those of the config, of a run, and of its checkpoints."""
 
 from collections.abc import Iterable, Mapping
+
+VALIDATED = "-validated"  # ends the stem of a checkpoint that was saved after a validation
 
 
 def covered(name: str, by: Iterable[str]) -> bool:

@@ -45,7 +45,7 @@ def parameter_groups(modules: Iterable[nn.Module], layer_decay: PositiveFloat = 
     return [{"tables": False, **group} for group in groups]
 
 
-BOTTOM = re.compile(r"(embedding|positions|segments|ngrams|norm)\.|body\..*(embed|wte|wpe|shared)")
+BOTTOM = re.compile(r"(embedding|source_embedding|positions|segments|ngrams|norm)\.|body\..*(embed|wte|wpe|shared)")
 
 
 def depths(network: Network) -> dict[int, int]:

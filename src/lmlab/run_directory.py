@@ -99,9 +99,15 @@ class RunDirectory:
     def update_manifest(self, **facts: Any) -> None:
         replace(self.manifest, json.dumps(read_json(self.manifest) | facts, indent=2, ensure_ascii=False) + "\n")
 
-    def update_metrics(self, stage: str, values: Mapping[str, float]) -> None:
-        """Set the final numbers of `stage`, leaving those of the others."""
+    def update_metrics(
+        self, stage: str, values: Mapping[str, float], measured_by: Mapping[str, str] | None = None
+    ) -> None:
+        """Set the final numbers of `stage`, leaving those of the others; the manifest tells what they were measured
+        by, where a metric's name does not."""
         replace(self.metrics, json.dumps(read_json(self.metrics) | {stage: dict(values)}, indent=2) + "\n")
+        if measured_by:
+            told = self.read_manifest().get("measured_by", {})
+            self.update_manifest(measured_by=told | {stage: dict(measured_by)})
 
 
 def replace(path: Path, text: str) -> None:

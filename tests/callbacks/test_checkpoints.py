@@ -111,6 +111,18 @@ def test_best_and_last_are_kept_and_the_rest_removed(tmp_path):
     assert dropped == ["step-0", "step-2"]
 
 
+def test_so_many_of_the_last_validated_are_kept_besides(tmp_path):
+    keep = Checkpoints(str(tmp_path), "val/loss", "min", keep_best=1, keep_last=1, keep_validated=3)
+    for step in range(8):
+        for name in (f"step-{step}.ckpt", f"step-{step}-validated.ckpt"):
+            keep.kept.append(name)
+            keep.scores |= {name: float(step)} if "validated" in name else {}
+            keep.drop()
+    keep.kept.append("step-8.ckpt")
+    keep.drop()
+    assert keep.kept == [*(f"step-{step}-validated.ckpt" for step in (0, 5, 6, 7)), "step-8.ckpt"]
+
+
 def test_no_checkpoint_holds_what_is_not_a_number(reviews, tmp_path):
     with pytest.raises(NotANumber, match=r"at step|after step"):
         trained(reviews, tmp_path / "run", optimizer=functools.partial(torch.optim.AdamW, lr=1e30))

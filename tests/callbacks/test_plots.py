@@ -21,6 +21,17 @@ def test_a_learning_curve_has_a_line_for_each_metric_at_the_steps_it_was_logged(
     assert [line.get_label() for line in losses.lines][1:] == ["train (smoothed)", "val/loss"]
 
 
+def test_percentages_have_an_axis_without_shares_and_counts():
+    told = {"bleu": [3.0, 30.0], "chrf": [20.0, 55.0], "ter": [700.0, 60.0], "rougeLsum": [1.0, 2.0]}
+    others = {"length": [9000, 8000], "reference_length": [8500, 8500], "length_ratio": [1.1, 0.9], "rows": [500, 500]}
+    others |= {"perplexity": [90.0, 12.0], "words": [17, 18], "reference_words": [19, 19], "share": [0.1, 0.2]}
+    values = {f"val/{name}": numbers for name, numbers in (told | others | {"loss": [4.5, 2.5]}).items()}
+    losses, scores = learning_curve(pd.DataFrame({"step": [100, 200], **values})).axes
+    assert [line.get_label() for line in losses.lines] == ["val/loss"]
+    assert [line.get_label() for line in scores.lines] == [f"val/{name}" for name in told]
+    assert scores.get_ylim() == (0, 100)
+
+
 def test_a_confusion_matrix_shows_counts_and_true_classes_as_rows():
     axis = confusion_matrix(["bad", "good"], [[90, 10], [1200, 0]], "dev").axes[0]
     assert [text.get_text() for text in axis.texts] == ["90", "10", "1,200", "0"]

@@ -46,10 +46,10 @@ def test_duplicates_never_stand_in_two_cut_splits():
     splits, numbers, removed = completed({"train": rows(texts)}, labels, unique=False, **SHARES)
     sets = [{row.text for row in splits[name]} for name in ("train", "val", "test")]
     assert not sets[0] & sets[1] and not sets[0] & sets[2] and not sets[1] & sets[2]
-    assert removed == 200 - sum(map(len, splits.values())) > 0
+    assert removed["duplicates"] == 200 - sum(map(len, splits.values())) > 0
     assert [len(numbers[name]) for name in splits] == [len(some) for some in splits.values()]
     splits, _, removed = completed({"train": rows(texts)}, labels, unique=True, **SHARES)
-    assert removed == 100
+    assert removed["duplicates"] == 100
     assert sum(map(len, splits.values())) == 100
 
 
@@ -58,7 +58,7 @@ def test_official_splits_stay_and_shared_rows_are_counted():
     labels = {"train": np.zeros(50, int), "test": np.zeros(3, int)}
     done, numbers, removed = completed(splits, labels, unique=False, **SHARES)
     assert done["test"] == splits["test"]
-    assert (len(done["train"]), len(done["val"]), removed) == (45, 5, 0)
+    assert (len(done["train"]), len(done["val"]), removed["duplicates"]) == (45, 5, 0)
     assert shared(splits["train"], splits["test"]) == 2
 
 

@@ -93,6 +93,78 @@ def test_an_encoder_decoder_reads_its_memory_and_not_the_padding_of_it():
     assert network.logits(states).shape == (3, 7, VOCAB)
 
 
+PAIRS = [
+    *VARIANTS,
+    {"shared_embedding": False},
+    {"post_norm": True, "activation": "relu", "positions": "sinusoidal", "scale_embeddings": True},
+]
+
+
+def read(network, rows=3):
+    """A memory of texts with padding, and the mask of it."""
+    source = texts(rows)
+    mask = torch.ones_like(source, dtype=torch.bool)
+    mask[1, 8:] = False
+    return network.encode(source, mask).detach(), mask
+
+
+@pytest.mark.parametrize("variant", PAIRS)
+def test_a_cached_decoder_of_a_memory_equals_one_that_reads_all_again(variant):
+    network, target, cache = tiny("encoder-decoder", **variant), texts(), {}
+    memory, mask = read(network)
+    parts = [network.decode(part, memory, mask, cache) for part in target.tensor_split((1, 4, 5), dim=1)]
+    whole = network.decode(target, memory, mask)
+    torch.testing.assert_close(torch.cat(parts, dim=1), whole, atol=1e-5, rtol=1e-5)
+
+
+def test_beams_that_share_a_memory_write_what_they_would_from_copies_of_it():
+    network, target = tiny("encoder-decoder"), texts(6, 7)
+    memory, mask = read(network)
+    copies = network.decode(target, memory.repeat_interleave(2, dim=0), mask.repeat_interleave(2, dim=0))
+    torch.testing.assert_close(network.decode(target, memory, mask), copies, atol=1e-5, rtol=1e-5)
+
+
+def test_an_encoder_decoder_tells_where_its_last_layer_looks():
+    network, target = tiny("encoder-decoder"), texts(6, 7)
+    memory, mask = read(network)
+    cache = {"alignment": None}
+    states = network.decode(target[:, :5], memory, mask, cache)
+    torch.testing.assert_close(states, network.decode(target[:, :5], memory, mask), atol=1e-5, rtol=1e-5)
+    weights = cache["alignment"]
+    torch.testing.assert_close(weights.sum(-1), torch.ones(6, 5))
+    assert network.alignments and (weights[2:4, :, 8:] == 0).all() and (weights[4:] > 0).all()
+    network.decode(target[:, 5:], memory, mask, cache)
+    assert cache["alignment"].shape == (6, 2, 10)
+
+
+@pytest.mark.parametrize("variant", PAIRS[-2:])
+def test_one_batch_of_pairs_can_be_overfitted(variant):
+    network, source, target = tiny("encoder-decoder", **variant).train(), texts(4, 6), texts(4, 7)
+    target[:, 0] = 2  # what is to be written is told by the source alone
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
+    mask = torch.ones_like(source, dtype=torch.bool)
+    for _ in range(60):
+        optimizer.zero_grad()
+        states = network.decode(target[:, :-1], network.encode(source, mask), mask)
+        loss = network.losses(states.flatten(0, 1), target[:, 1:].flatten()).mean()
+        loss.backward()
+        optimizer.step()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
+    assert loss < 0.5
+
+
+def test_the_embeddings_of_a_source_are_its_own_where_they_are_not_shared():
+    shared, own = tiny("encoder-decoder"), tiny("encoder-decoder", shared_embedding=False)
+    assert own.n_parameters - shared.n_parameters == VOCAB * 16
+    assert tiny("decoder", shared_embedding=False).n_parameters == tiny("decoder").n_parameters
+
+
+def test_scaled_embeddings_are_as_large_as_the_sinusoids():
+    network, tokens = tiny(positions="sinusoidal", scale_embeddings=True, d_model=64), texts(40)
+    vectors = network.embed(tokens) - network.positions(torch.zeros(40, 10, 64))
+    assert 0.9 < vectors.std() < 1.1
+
+
 def test_output_weights_are_the_embeddings():
     tied, untied = tiny("decoder"), tiny("decoder", tie_weights=False)
     assert tied.output.weight is tied.embedding.weight

@@ -92,6 +92,17 @@ def test_a_later_stage_needs_the_folder_alone(finished, here):
     assert after[again] == pytest.approx(before["test"], abs=1e-6)
 
 
+def test_a_run_is_scored_with_the_mean_of_its_last_weights_under_a_name_of_its_own(finished, here, capsys):
+    _, run, _ = finished
+    before = json.loads((run / "metrics.json").read_text())
+    here("stage=test", f"run={run}", "average=2")
+    after = json.loads((run / "metrics.json").read_text())
+    (name,) = after.keys() - before.keys()
+    assert name.endswith(" (average of 2)") and after[name] != before["test"]
+    assert front.main(["stage=test", f"run={run}", "average=9"]) == 76
+    assert "kept 2 validated checkpoints" in capsys.readouterr().err
+
+
 def test_a_run_that_was_moved_keeps_what_a_later_stage_draws(finished, tmp_path):
     shutil.copytree(finished[1], tmp_path / "moved", ignore=shutil.ignore_patterns("plots", "wandb"))
     inside("stage=test", "run=moved", f"data.path={finished[0] / 'reviews'}", cwd=tmp_path)
@@ -134,6 +145,15 @@ def test_predictions_come_row_by_row_in_order(finished, here, kind):
     for row in rows:
         chances = {name: float(row[name]) for name in ("negative", "positive")}
         assert sum(chances.values()) == pytest.approx(1, abs=1e-5) and row["label"] == max(chances, key=chances.get)
+
+
+def test_labels_are_not_written_as_lines_of_text(finished, monkeypatch, capsys):
+    cwd, run, _ = finished
+    monkeypatch.chdir(cwd)
+    (cwd / "in.txt").write_text("a joy\n")
+    assert front.main(["stage=predict", f"run={run}", "stage.input=in.txt", "stage.output=out.txt"]) == 2
+    assert "answers are written as .csv or .jsonl (stage.output=out.txt)" in capsys.readouterr().err
+    assert not (cwd / "out.txt").exists()
 
 
 def test_the_plan_is_told_and_nothing_is_left(tmp_path):

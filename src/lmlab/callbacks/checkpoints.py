@@ -12,6 +12,7 @@ from lightning.pytorch.loops.loop import _Loop
 
 from lmlab.callbacks.final import refuse_unmeasured
 from lmlab.errors import NotANumber
+from lmlab.names import VALIDATED
 from lmlab.ranges import NonNegativeInt, PositiveFloat, PositiveInt
 
 LOWER = "The last checkpoint is from before it; lower optimizer.lr"
@@ -33,12 +34,13 @@ class Checkpoints(Checkpoint):
         *,
         keep_best: NonNegativeInt = 1,
         keep_last: PositiveInt = 2,
+        keep_validated: NonNegativeInt = 0,
         every_minutes: PositiveFloat | None = 5.0,
         every_n_steps: PositiveInt | None = None,
     ) -> None:
         self.folder, self.monitor, self.mode = Path(folder), monitor, mode
         self.config: Mapping[str, Any] = {}  # the resolved config, in plain types; whoever has it sets it
-        self.keep_best, self.keep_last = keep_best, keep_last
+        self.keep_best, self.keep_last, self.keep_validated = keep_best, keep_last, keep_validated
         self.every_minutes, self.every_n_steps = every_minutes, every_n_steps
         self.scores: dict[str, float] = {}  # file name -> monitored value, of those kept as the best
         self.kept: list[str] = []  # all files, in the order they were saved
@@ -130,16 +132,18 @@ class Checkpoints(Checkpoint):
                 files.remove_checkpoint(self.folder / old)
 
     def drop(self) -> list[str]:
-        """Forget, and name, the checkpoints that are neither among the last nor among the best."""
+        """Forget, and name, the checkpoints that are neither among the last (of all or of the validated) nor among the
+        best."""
         ordered = sorted(self.scores, key=lambda name: self.scores[name], reverse=self.mode == "max")
-        keep = {*self.kept[-self.keep_last :], *ordered[: self.keep_best]}
+        validated = [name for name in reversed(self.kept) if name.endswith(f"{VALIDATED}.ckpt")]
+        keep = {*self.kept[-self.keep_last :], *ordered[: self.keep_best], *validated[: self.keep_validated]}
         dropped = [name for name in self.kept if name not in keep]
         self.kept = [name for name in self.kept if name in keep]
         self.scores = {name: self.scores[name] for name in self.kept if name in self.scores}
         return dropped
 
     def name(self, trainer: pl.Trainer, validated: bool = False) -> str:
-        return f"step-{trainer.global_step:08d}{'-validated' if validated else ''}.ckpt"
+        return f"step-{trainer.global_step:08d}{VALIDATED if validated else ''}.ckpt"
 
     def on_save_checkpoint(self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
         self.weights = checkpoint["state_dict"]  # not always the module's own: see ema.py

@@ -1,5 +1,6 @@
 """Learning curves, confusion matrices and estimates as PNG files in plots/, and as images in W&B."""
 
+import warnings
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -13,7 +14,11 @@ from lmlab.callbacks.final import called, split_of
 
 matplotlib.use("Agg")
 
-UNDRAWN = ("val/rows", "val/tokens", "val/perplexity", "val/word_perplexity")  # counts, and what the loss shows already
+UNDRAWN = {  # counts, and what the loss or another score shows already
+    *("val/rows", "val/tokens", "val/words", "val/reference_words", "val/length", "val/reference_length"),
+    *("val/perplexity", "val/word_perplexity", "val/length_ratio"),
+}
+OF_100 = ("val/bleu", "val/chrf", "val/ter", "val/rouge")  # the beginnings of what is no share, but a percentage
 
 
 class Plots(Callback):
@@ -31,14 +36,14 @@ class Plots(Callback):
             logger.save()
         if table.exists():
             self.logged = pd.read_csv(table)
-            self.save(trainer, learning_curve(self.logged), "learning_curve")
+            save(trainer, self.folder, learning_curve(self.logged), "learning_curve")
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self.draw(trainer, module)
         if self.logged is not None and not any(name.startswith("val/") for name in self.logged):
             told = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
             last = pd.DataFrame([{"step": trainer.global_step, **told}])  # it ended before a first validation
-            self.save(trainer, learning_curve(pd.concat((self.logged, last))), "learning_curve")
+            save(trainer, self.folder, learning_curve(pd.concat((self.logged, last))), "learning_curve")
 
     def on_test_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self.draw(trainer, module)
@@ -51,19 +56,23 @@ class Plots(Callback):
         tables = module.task.tables(split)
         for name, draw in (("confusion_matrix", confusion_matrix), ("estimates", estimates)):
             if trainer.is_global_zero and name in tables:
-                self.save(trainer, draw(**tables[name], split=title), called(trainer, name, split))
+                save(trainer, self.folder, draw(**tables[name], split=title), called(trainer, name, split))
 
-    def save(self, trainer: pl.Trainer, figure: Figure, name: str) -> None:
-        path = self.folder / "plots" / f"{name}.png"
-        path.parent.mkdir(exist_ok=True)
+
+def save(trainer: pl.Trainer, folder: Path, figure: Figure, name: str) -> None:
+    """Write plots/<name>.png, and show it in W&B."""
+    path = folder / "plots" / f"{name}.png"
+    path.parent.mkdir(exist_ok=True)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a box stands for it
         figure.savefig(path, dpi=120, bbox_inches="tight")
-        for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                logger.log_image(f"plots/{name}", [str(path)])
+    for logger in trainer.loggers:
+        if isinstance(logger, WandbLogger):
+            logger.log_image(f"plots/{name}", [str(path)])
 
 
 def learning_curve(metrics: pd.DataFrame) -> Figure:
-    """Losses on the left, scores on the right, over optimizer steps."""
+    """Losses on the left, scores on the right, over optimizer steps; percentages share their axis with no shares."""
     figure = Figure(figsize=(10, 3.8))
     losses, scores = figure.subplots(1, 2)
     if "train/loss" in metrics:
@@ -71,10 +80,14 @@ def learning_curve(metrics: pd.DataFrame) -> Figure:
         smooth = train["train/loss"].ewm(span=max(2, len(train) // 20)).mean()
         losses.plot(train["step"], train["train/loss"], color="tab:blue", alpha=0.25, linewidth=0.8)
         losses.plot(train["step"], smooth, color="tab:blue", label="train (smoothed)")
-    for name in (name for name in metrics if name.startswith("val/") and name not in UNDRAWN):
+    told = [name for name in metrics if name.startswith("val/") and name not in {"val/loss", *UNDRAWN}]
+    percentages = [name for name in told if name.startswith(OF_100)]
+    drawn = [(losses, "val/loss", "tab:orange")] if "val/loss" in metrics else []
+    for axis, name, color in (*drawn, *((scores, name, None) for name in percentages or told)):
         values = metrics[["step", name]].dropna()
-        axis, color = (losses, "tab:orange") if name == "val/loss" else (scores, None)
         axis.plot(values["step"], values[name], marker="o", markersize=3, label=name, color=color)
+    if percentages:
+        scores.set_ylim(0, min(100, scores.get_ylim()[1]))  # of what is written at first TER may be several hundred
     losses.set(xlabel="optimizer step", ylabel="mean over targets", title="Loss")
     scores.set(xlabel="optimizer step", title="Validation")
     for axis in (losses, scores):

@@ -6,7 +6,7 @@ from dataclasses import replace
 from lmlab.check.signatures import Signature
 
 METADATA: dict[str, dict[str, str]] = {  # place -> key -> its annotation; "": only its own reader knows
-    "data": {"provides": "", "metrics": "", "span": ""},
+    "data": {"provides": "", "metrics": "", "span": "", "bleu_tokenizer": "str"},
     "task": {
         **dict.fromkeys(
             ("needs", "architecture", "batches", "label_column", "labels", "monitor", "mode", "answers"), ""
@@ -24,6 +24,7 @@ METADATA: dict[str, dict[str, str]] = {  # place -> key -> its annotation; "": o
         "exports": "",
         "published_vocab": "PositiveInt",
         "pretraining": "",
+        "writes_by": "Literal['encoder-decoder', 'decoder']",
         "finetuning_lr": "PositiveFloat",
     },
     "optimizer": {"prior_std": "PositiveFloat | None"},

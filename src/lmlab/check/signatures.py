@@ -46,27 +46,40 @@ def allowed(target: str) -> bool:
 
 
 def signature(target: str) -> Signature | None:
-    """The signature of a function, or of a class's own or inherited constructor; None where it cannot be read."""
+    """The signature of a function, or of a class's own or inherited constructor; None where it cannot be read.
+
+    A constructor of lmlab that takes `**parts` hands them on: what its base takes is known too.
+    """
     found = find(target)
     if found is None:
         return None
     if isinstance(found.node, ast.ClassDef):
-        if method := constructor(found):
-            return parameters(method, skip=1)
+        if methods := list(constructors(found)):
+            return joined([parameters(method, skip=1) for method in methods])
         return None if found.node.bases else Signature({}, {}, open=False)
     return parameters(found.node)
 
 
-def constructor(found: Found) -> ast.FunctionDef | None:
-    """`__init__`, its own or that of the nearest base whose source can be read."""
+def constructors(found: Found) -> Iterator[ast.FunctionDef]:
+    """`__init__`, its own or that of the nearest base whose source can be read, and those that it hands `parts` to."""
     for statement in found.node.body:
         if isinstance(statement, ast.FunctionDef) and statement.name == "__init__":
-            return statement
+            yield statement
+            if statement.args.kwarg is None or statement.args.kwarg.arg != "parts":
+                return
     for base in getattr(found.node, "bases", ()):
         parent = within(found.module, ast.unparse(base).partition("[")[0].split("."))
-        if parent is not None and isinstance(parent.node, ast.ClassDef) and (method := constructor(parent)):
-            return method
-    return None
+        if parent is not None and isinstance(parent.node, ast.ClassDef) and (methods := list(constructors(parent))):
+            yield from methods
+            return
+
+
+def joined(handed_on: list[Signature]) -> Signature:
+    """What constructors take that hand on to one another, the first one's word before the later ones'."""
+    taken = handed_on[-1]
+    for own in reversed(handed_on[:-1]):
+        taken = Signature(taken.annotations | own.annotations, taken.defaults | own.defaults, taken.open)
+    return taken
 
 
 def parameters(function: ast.FunctionDef, skip: int = 0) -> Signature:

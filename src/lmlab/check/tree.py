@@ -1,11 +1,12 @@
 """A composed config from top to bottom: what no run could be made of is refused."""
 
+import ast
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from lmlab.check.calls import refuse_call
+from lmlab.check.calls import refuse_call, unfit
 from lmlab.check.nearest import did_you_mean
 from lmlab.check.origin import Origin
 from lmlab.check.outline import outline
@@ -13,6 +14,7 @@ from lmlab.check.pairs import refuse_export, refuse_pair, refuse_stage
 from lmlab.check.run_name import refuse_name
 from lmlab.check.secret import refuse_secret
 from lmlab.check.sweep_keys import sweep_keys
+from lmlab.check.values import misfit
 from lmlab.check.yaml_files import LAYERED, top_level_keys
 from lmlab.errors import ConfigError
 
@@ -43,6 +45,7 @@ def composed(
     if cfg.get("resume") and stage != "fit":
         raise ConfigError(f"resume= goes on with a training, and stage={stage} is none", "command line", "Use run=")
     refuse_stage_without_run(stage, cfg.run.get("folder"))
+    refuse_average(cfg.get("average"), stage, origin)
     cfg = cfg.copy()
     for key, stand_in in LATER.items():
         if OmegaConf.select(cfg, key, default=stand_in) is None:
@@ -101,6 +104,15 @@ def refuse_stage_without_run(stage: str, folder: str | None) -> None:
     if stage in FIRST_STAGES and folder:
         fix = f"Say what to do with the run, e.g. stage=test run={folder}"
         raise ConfigError(f"stage={stage} begins a new run and takes none", "command line", fix)
+
+
+def refuse_average(average: Any, stage: str, origin: Origin) -> None:
+    """The weights of several checkpoints are those of a run that has them."""
+    if problem := misfit(average, ast.parse("PositiveInt | None", mode="eval").body):
+        raise unfit("average", *problem, where=origin(("average",)))
+    if average is not None and stage in FIRST_STAGES:
+        what = f"average={average} takes the weights of a finished run, and stage={stage} begins one"
+        raise ConfigError(what, origin(("average",)), "Leave it out, and give it to stage=test run=<run folder>")
 
 
 def refuse_other_tokenizer(config: Mapping[str, Any]) -> None:

@@ -1,5 +1,8 @@
 """BBC News: 2,225 articles of 2004 and 2005 on five topics (Greene and Cunningham, 2006)."""
 
+from collections.abc import Iterator
+from pathlib import Path
+
 from lmlab.data.corpus import Corpus
 from lmlab.data.rows import Row, Splits
 from lmlab.data.sources import Package
@@ -17,8 +20,12 @@ class BbcNews(Corpus):
     packages = (ARTICLES,)
 
     def read_package(self) -> Splits:
-        files = sorted(ARTICLES.checked().glob("*/*.txt"))
-        return {"train": [Row(_decoded(file.read_bytes()), file.parent.name, str(file)) for file in files]}
+        return {"train": [Row(text, file.parent.name, str(file)) for file, text in articles()]}
+
+
+def articles() -> Iterator[tuple[Path, str]]:
+    for file in sorted(ARTICLES.checked().glob("*/*.txt")):
+        yield file, _decoded(file.read_bytes())
 
 
 def _decoded(raw: bytes) -> str:

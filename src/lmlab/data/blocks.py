@@ -7,13 +7,11 @@ import torch
 from torch.utils.data import Dataset, Sampler
 
 from lmlab.data.batching import shared_out
-from lmlab.data.dataset import Batch
+from lmlab.data.dataset import NONE, Batch
 from lmlab.data.ragged import Ragged
 from lmlab.errors import ConfigError
 from lmlab.ranges import NonNegativeInt, PositiveInt
 from lmlab.tokenizer import Tokenizer
-
-NONE = -100  # a target that is not scored
 
 
 class Blocks(Dataset[Batch]):

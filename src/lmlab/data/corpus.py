@@ -2,33 +2,26 @@
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import tokenizers
-import torch
-from lightning import LightningDataModule
-from lightning.pytorch.trainer.states import TrainerFn
-from torch import Tensor
-from torch.utils.data import DataLoader, Sampler
 
 from lmlab.data import cache as caching
 from lmlab.data import raw_text, sources
-from lmlab.data.batching import BatchOrder, EvaluationOrder
-from lmlab.data.blocks import BlockEvaluationOrder, BlockOrder, Blocks
+from lmlab.data.blocks import Blocks
 from lmlab.data.cleaning import Cleaning
 from lmlab.data.columns import Columns
 from lmlab.data.dataset import Batch, TokenizedRows
+from lmlab.data.loading import Loading, Rows
 from lmlab.data.ragged import Ragged
 from lmlab.data.raw_text import Texts
 from lmlab.data.rows import Splits
 from lmlab.data.store import StoredRows, tokenized, write_tokens
-from lmlab.errors import CheckpointError, ConfigError, DataError, InputMissing
-from lmlab.names import covered
+from lmlab.errors import ConfigError, DataError, InputMissing
 from lmlab.ranges import Fraction, NonNegativeInt, PositiveInt, Probability, Seed
-from lmlab.signals import leave_to_parent
 from lmlab.tokenizer import Tokenizer
 
 __all__ = ["Batch", "Corpus"]
@@ -36,7 +29,7 @@ __all__ = ["Batch", "Corpus"]
 log = logging.getLogger(__name__)
 
 
-class Corpus(LightningDataModule):
+class Corpus(Loading):
     """Texts, labelled or raw, read once into the cache and batched from there; a subclass says where they come from."""
 
     packages: ClassVar[tuple[sources.Package, ...]] = ()  # what `read_package` reads
@@ -80,7 +73,16 @@ class Corpus(LightningDataModule):
         n_workers: NonNegativeInt = 0,
         seed: Seed = 1,
     ) -> None:
-        super().__init__()
+        super().__init__(
+            max_length=max_length,
+            lanes=lanes,
+            batch_tokens=batch_tokens,
+            eval_batch_tokens=eval_batch_tokens,
+            min_rows=min_rows,
+            pool=pool,
+            n_workers=n_workers,
+            seed=seed,
+        )
         if max_length < 4:
             raise ConfigError(f"data.max_length: at least 4 expected ([CLS] a [SEP] b), got {max_length}")
         self.tokenizer, self.cache = tokenizer, Path(cache).expanduser()
@@ -88,22 +90,27 @@ class Corpus(LightningDataModule):
         self.path = Path(path).expanduser() if path else None
         self.path_split, self.hub, self.revision = path_split, hub, revision
         self.encoding, self.columns = encoding, Columns(text_column, label_column, pair_column)
-        self.raw, self.scores = label_column is None, labels == "scores"
+        self.labels: Literal["classes", "scores"] | None = labels  # None: rows have none
         self.configured_classes = None if classes is None else [str(name) for name in classes]
         self.max_blank, self.clean = max_blank, Cleaning(cleaning or {})
         self.cut: dict[str, Any] = {"unique": unique, "train_rows": train_rows}
         self.cut |= {"val_share": val_share, "test_share": test_share, "block": block, "seed": split_seed}
-        self.batches, self.max_length, self.truncation = batches, max_length, truncation
-        self.stride, self.lanes, self.separate_documents = stride, lanes, separate_documents
-        self.batch_tokens, self.eval_batch_tokens = batch_tokens, eval_batch_tokens
-        self.min_rows, self.pool, self.n_workers, self.seed = min_rows, pool, n_workers, seed
+        self.batches, self.truncation = batches, truncation
+        self.stride, self.separate_documents = stride, separate_documents
+        self.counted: dict[str, int] = {}  # what a source left out and the manifest is to tell
         self._stored: StoredRows | None = None
-        self.datasets: dict[str, TokenizedRows | Blocks] = {}
-        self._order: BatchOrder | BlockOrder | None = None
-        self._resume = {"epoch": 0, "batch": 0}
-        self.may_change: Sequence[str] = ()  # dotted names that a resumed training may find changed
 
     # where rows come from: what a subclass may override
+
+    @property
+    def raw(self) -> bool:
+        """Whether rows are stretches of text without labels."""
+        return self.columns.label is None
+
+    @property
+    def read_columns(self) -> Columns:
+        """The columns that rows are read from."""
+        return self.columns
 
     def read_package(self) -> Splits | Texts:
         """The rows that an installed package ships."""
@@ -115,7 +122,7 @@ class Corpus(LightningDataModule):
             raise ConfigError(f"{type(self).__name__} names no data set", "data.source=hub", "Give data.hub=<name>")
         if self.raw:
             return raw_text.hub(self.hub, self.revision, self.columns.text)
-        return sources.hub(self.hub, self.revision, self.columns, self.official_classes)
+        return sources.hub(self.hub, self.revision, self.read_columns, self.official_classes)
 
     def read_files(self) -> Splits | Texts:
         """The rows at data.path=."""
@@ -124,7 +131,7 @@ class Corpus(LightningDataModule):
         if self.raw:
             return raw_text.files(self.path, self.columns.text, self.encoding, self.path_split)
         names, split = self.official_classes, self.path_split
-        return sources.files(self.path, self.columns, self.encoding, names=names, split=split)
+        return sources.files(self.path, self.read_columns, self.encoding, names=names, split=split)
 
     # from rows to arrays in the cache
 
@@ -150,13 +157,6 @@ class Corpus(LightningDataModule):
         if self._stored is None:
             raise RuntimeError("Corpus.prepare() comes first")
         return self._stored
-
-    @property
-    def order(self) -> BatchOrder | BlockOrder:
-        """The order of training batches; `order.batches_per_epoch` is the number of optimizer steps of an epoch."""
-        if self._order is None:
-            self._order = self._train_order()
-        return self._order
 
     def prepare(self) -> None:
         """Read, split and tokenize into the cache, and train the tokenizer, as far as the cache has not got it yet."""
@@ -187,10 +187,11 @@ class Corpus(LightningDataModule):
     def _rows_key(self) -> dict[str, Any]:
         """Tells rows apart without reading them."""
         origin = {"package": self._package_stamp, "hub": lambda: [self.hub, self.revision], "files": self._path_stamp}
+        columns = self.read_columns
         return {
             "corpus": type(self).__qualname__,
             "source": [self.source, origin[self.source]()],
-            "columns": [self.columns.text, self.columns.label, self.columns.pair, self.scores],
+            "columns": [columns.text, columns.label, columns.pair, self.labels == "scores"],
             "reading": [self.encoding, self.path_split, self.max_blank, self.configured_classes],
             "cut": self.cut,
         }
@@ -204,14 +205,21 @@ class Corpus(LightningDataModule):
     def _write_rows(self, folder: Path) -> None:
         read = {"package": self.read_package, "hub": self.read_hub, "files": self.read_files}[self.source]
         log.info("reading %s (%s)", type(self).__name__, self.path or self.source)
-        pairs = self.columns.pair is not None
         found: Any = read()
         if self.raw:
             shares = {name: self.cut[name] for name in ("val_share", "test_share")}
             raw_text.write(folder, found, str(self.path or self.source), **shares)
         else:
-            options: dict[str, Any] = {"max_blank": self.max_blank, "cut": self.cut}
-            StoredRows.write(folder, found, self.configured_classes, scores=self.scores, pairs=pairs, **options)
+            StoredRows.write(
+                folder,
+                found,
+                self.configured_classes,
+                labels=self.labels,
+                pairs=self.read_columns.pair is not None,
+                max_blank=self.max_blank,
+                cut=self.cut,
+                counted=self.counted,
+            )
 
     def _train_tokenizer(self, folder: Path) -> None:
         if "train" not in self.stored.splits:
@@ -223,7 +231,7 @@ class Corpus(LightningDataModule):
     def _write_tokens(self, folder: Path) -> None:
         write_tokens(folder, self.stored, self.tokenizer, self.clean)
 
-    def _open(self, split: str, folder: Path) -> TokenizedRows | Blocks:
+    def _open(self, split: str, folder: Path) -> Rows:
         sides = [Ragged.load(folder, f"{split}.{side}") for side in self.stored.sides]
         if self.batches == "blocks":
             size = json.loads((folder / "sizes.json").read_text(encoding="utf-8"))[split]
@@ -279,54 +287,11 @@ class Corpus(LightningDataModule):
         sides = [tokenized(map(self.clean, side), self.tokenizer) for side in given]
         return self._rows_of(sides)[list(range(len(texts)))]
 
-    @property
-    def n_targets(self) -> int:
-        """What there is to learn from: the tokens of raw training text, else the training rows."""
-        return self._rows("train").n_targets
-
-    def training_tokens(self) -> Iterator[Tensor]:
-        """Every training row once on every rank, (B, T) ids each, for families that count before they train."""
-        rows = self._rows("train")
-        for batch in self._evaluation_order(rows, rank=0, world=1):
-            yield rows[batch]["tokens"]
-
     def documents(self, split: str) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """(token ids, where each document begins and the last one ends, the class of each if they are labelled)."""
         texts: Ragged = self._rows(split).text
         begins = texts.offsets[:-1][~self.stored.continues(split)]
         return texts.values, np.append(begins, texts.offsets[-1]), self.stored.labels(split)
-
-    def train_dataloader(self) -> DataLoader[Batch]:
-        self.order.set_epoch(self._resume["epoch"])
-        self.order.start = self._resume["batch"]
-        return self._loader("train", self.order, self.seed)
-
-    def val_dataloader(self) -> DataLoader[Batch] | list:
-        return self._evaluation("val")
-
-    def test_dataloader(self) -> DataLoader[Batch] | list:
-        return self._evaluation("test")
-
-    # the position, for exact resumption
-
-    def state_dict(self) -> dict[str, Any]:
-        """Where training stands: the epoch, and the global batches of it that are done; an epoch's end is the next's
-        beginning. Each optimizer step takes one global batch, and all epochs have as many of them."""
-        assert self.trainer is not None
-        steps = min(len(self.order), int(self.trainer.num_training_batches)) // self.order.accumulation
-        epoch, batch = divmod(self.trainer.global_step, steps)
-        return {"epoch": epoch, "batch": batch, **self._identity()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there; the same weights may be tested on any other data, but not trained on."""
-        if self.trainer and self.trainer.state.fn != TrainerFn.FITTING:
-            return
-        changed = {name: now for name, now in self._identity().items() if state.get(name) != now}
-        if refused := [name for name in changed if not covered(name, self.may_change)]:
-            told = "; ".join(f"{name}: {state.get(name)} then, {changed[name]} now" for name in refused)
-            fix = f"Start a new run, or add allow_change=[{','.join(refused)}]"
-            raise CheckpointError(f"the checkpoint was made with other data ({told})", fix=fix)
-        self._resume = {"epoch": state["epoch"], "batch": state["batch"]}
 
     def _identity(self) -> dict[str, Any]:
         """What decides which rows a batch holds and what they look like, by the names that `allow_change` takes."""
@@ -336,52 +301,3 @@ class Corpus(LightningDataModule):
             "data.fingerprint": self.stored.fingerprint,
             "tokenizer.fingerprint": self.tokenizer.fingerprint,
         }
-
-    # loaders
-
-    def _rank(self) -> int:
-        return self.trainer.global_rank if self.trainer else 0
-
-    def _world(self) -> int:
-        return self.trainer.world_size if self.trainer else 1
-
-    def _train_order(self) -> BatchOrder | BlockOrder:
-        rows = self._rows("train")
-        shared: dict[str, int] = {"batch_tokens": self.batch_tokens, "seed": self.seed, "rank": self._rank()}
-        shared |= {"world": self._world()}
-        shared |= {"accumulation": self.trainer.accumulate_grad_batches if self.trainer else 1}
-        if isinstance(rows, Blocks):
-            return BlockOrder(len(rows), max_length=self.max_length, lanes=self.lanes, **shared)
-        return BatchOrder(rows.lengths, pool=self.pool, min_rows=self.min_rows, **shared)
-
-    def _evaluation(self, split: str) -> DataLoader[Batch] | list:
-        rows = self._rows(split)
-        if not len(rows):  # a share of 0 was asked for
-            return []
-        return self._loader(split, self._evaluation_order(rows, self._rank(), self._world()), 0)
-
-    def _evaluation_order(
-        self, rows: TokenizedRows | Blocks, rank: int, world: int
-    ) -> EvaluationOrder | BlockEvaluationOrder:
-        if isinstance(rows, Blocks):
-            n_rows = max(1, self.eval_batch_tokens // self.max_length)
-            return BlockEvaluationOrder(rows.positions(), rows=n_rows, rank=rank, world=world)
-        return EvaluationOrder(rows.lengths, batch_tokens=self.eval_batch_tokens, rank=rank, world=world)
-
-    def _rows(self, split: str) -> TokenizedRows | Blocks:
-        if split not in self.datasets:
-            have = ", ".join(self.datasets)
-            raise DataError(f"there is no {split} split, only: {have}", str(self.path or self.source), "Give its rows")
-        return self.datasets[split]
-
-    def _loader(self, split: str, order: Sampler[list[int]], seed: int) -> DataLoader[Batch]:
-        return DataLoader(
-            self._rows(split),
-            sampler=order,
-            batch_size=None,  # the order yields whole batches of row numbers
-            num_workers=self.n_workers,
-            worker_init_fn=leave_to_parent,
-            persistent_workers=self.n_workers > 0,
-            pin_memory=torch.cuda.is_available(),
-            generator=torch.Generator().manual_seed(seed),  # else each epoch's start shifts the dropout
-        )

@@ -11,6 +11,8 @@ from torch.utils.data import Dataset
 from lmlab.data.ragged import Ragged, ranges
 from lmlab.tokenizer import Frame, Tokenizer
 
+NONE = -100  # a target that is not scored
+
 
 class Batch(TypedDict):
     """What a corpus hands to a task: B texts, padded to the longest of them, T ids."""
@@ -21,7 +23,9 @@ class Batch(TypedDict):
     label: NotRequired[Tensor]  # (B,) int64, the class; absent for texts to be predicted
     score: NotRequired[Tensor]  # (B,) float32, where labels are numbers on a scale
     segments: NotRequired[Tensor]  # (B, T) int64, 1 where the second text of a pair stands; absent without pairs
-    target: NotRequired[Tensor]  # (B, T) int64, the token after each; -100 where none is to be scored
+    target: NotRequired[Tensor]  # (B, T) int64, of blocks the token after each; -100 where none is to be scored
+    #                              (B, U) int64, of pairs source -> target the target, then [SEP] if all of it fits
+    reference: NotRequired[list[str]]  # B targets as they were written, in the validation and test batches of pairs
     documents: NotRequired[Tensor]  # (B, T) int64, the number of each token's text, where texts do not see each other
     bytes: NotRequired[Tensor]  # (B,) float64, the share of its split's UTF-8 bytes that a block's targets stand for
     words: NotRequired[Tensor]  # (B,) float64, the same of its words
@@ -36,7 +40,7 @@ class TokenizedRows(Dataset[Batch]):
         sides: Sequence[Ragged],  # the texts and, for pairs, the second texts
         labels: np.ndarray | None = None,
         *,
-        max_length: int,
+        max_length: int | np.ndarray,  # of all rows, or of each
         truncation: str,
         pad: int = Tokenizer.pad_id,
         frame: Frame = Tokenizer.frame,

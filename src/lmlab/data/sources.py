@@ -125,22 +125,28 @@ def files(
     """
     if not path.exists():
         raise InputMissing("data.path= not found", str(path.absolute()), "Check the path")
-    one = split or SPLIT_NAMES.get(path.stem.lower(), "train")
+    one = split or SPLIT_NAMES.get(tables.unzipped(path).stem.lower(), "train")
     if path.is_file():
         return {one: table(path, columns, encoding)}
-    parts: dict[str, Path] = {}
-    for part in sorted(path.iterdir()):
-        name = SPLIT_NAMES.get(part.stem.lower())
-        if name and (part.is_dir() or part.suffix.lower() in tables.ENDINGS):
-            if name in parts:
-                raise DataError(f"both {parts[name].name} and {part.name} are the {name} split", str(path), "Keep one")
-            parts[name] = part
+    parts = split_parts(path)
     if not parts:
         return {one: class_folders(path, encoding, names)}
     return {
         name: class_folders(part, encoding, names) if part.is_dir() else table(part, columns, encoding)
         for name, part in parts.items()
     }
+
+
+def split_parts(path: Path) -> dict[str, Path]:
+    """The tables and folders in a folder that are called as splits are."""
+    parts: dict[str, Path] = {}
+    for part in sorted(path.iterdir()):
+        name = SPLIT_NAMES.get(tables.unzipped(part).stem.lower())
+        if name and (part.is_dir() or tables.unzipped(part).suffix.lower() in tables.ENDINGS):
+            if name in parts:
+                raise DataError(f"both {parts[name].name} and {part.name} are the {name} split", str(path), "Keep one")
+            parts[name] = part
+    return parts
 
 
 def hub(
@@ -158,6 +164,7 @@ def hub(
         if (known := split_names.get(split)) is None:
             log.info("split '%s' of %s is left out", split, name)
             continue
+        rows = rows.flatten()  # {"translation": {"de": ...}} has the column translation.de
         label = rows.features.get(columns.label)
         if isinstance(label, datasets.ClassLabel):
             called = [(names or {}).get(name, name) for name in label.names]
@@ -182,7 +189,8 @@ def loaded(name: str, revision: str | None) -> Any:
             f"data set '{name}' is not in the local cache and could not be fetched ({type(error).__name__})",
             "data.source=hub",
             f"With a network: hf download {path} --repo-type dataset. "
-            "These need none: data=imdb, rotten_tomatoes, bbc_news, zh_reviews, zh_news, or files with data.path=",
+            "These need none: data=imdb, rotten_tomatoes, bbc_news, bbc_headlines, bible_en_ja, zh_reviews, zh_news, "
+            "or files with data.path=",
         ) from error
     finally:
         datasets.config.HF_HUB_OFFLINE = was_offline
@@ -229,7 +237,7 @@ def stream_pairs(
 
 def is_plain(path: str | Path) -> bool:
     """Whether lines are texts, and have no columns."""
-    return str(path) == "-" or Path(path).suffix.lower() == ".txt"
+    return str(path) == "-" or tables.unzipped(Path(path)).suffix.lower() == ".txt"
 
 
 def _streamed(path: str | Path, encoding: str) -> Iterator[tuple[dict[str, Any], str]]:

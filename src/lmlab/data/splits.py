@@ -1,5 +1,6 @@
 """How rows that come as one split are cut into training, validation and test."""
 
+import hashlib
 from collections import Counter
 
 import numpy as np
@@ -19,36 +20,53 @@ def completed(
     test_share: float,
     block: int,
     seed: int,
+    max_ratio: float | None = None,
     train_rows: int | None = None,
-) -> tuple[Splits, dict[str, np.ndarray], int]:
-    """All three splits, the missing ones cut from the training rows, and how many duplicates that removed.
+) -> tuple[Splits, dict[str, np.ndarray], Counter[str]]:
+    """All three splits, the missing ones cut from the training rows, and how many rows that removed, by their kind.
 
     Splits that the source has stay as they are, as benchmarks are defined; a source without training rows stays
     as it is too. What is cut off holds no text that an earlier split holds. `unique` first leaves one of each text;
-    at last `train_rows` training rows are drawn, the same in every run.
+    what is left to train on loses pairs beyond `max_ratio`; at last `train_rows` training rows are drawn, the same in
+    every run.
     """
     if "train" not in splits:
-        return splits, labels, 0
+        return splits, labels, Counter()
     rows, numbers = splits["train"], labels["train"]
     texts = [_content(row) for row in rows]
     if unique:
         first = {text: i for i, text in reversed(list(enumerate(texts)))}
         kept = np.array(sorted(first.values()))
         rows, numbers, texts = [rows[i] for i in kept], numbers[kept], [texts[i] for i in kept]
-    removed = len(splits["train"]) - len(rows)
+    removed = Counter(duplicates=len(splits["train"]) - len(rows))
     shares = {name: share for name, share in (("val", val_share), ("test", test_share)) if name not in splits}
     strata = numbers if numbers.dtype.kind == "i" else np.zeros(len(numbers), np.int64)  # scores are no classes
     parts = stratified_blocks(strata, shares, block=block, seed=seed)
-    seen: set[tuple[str, str]] = set()
+    seen: set[bytes] = set()
     for name, part in parts.items():
         parts[name] = part[[texts[i] not in seen for i in part]] if seen else part
-        removed += len(part) - len(parts[name])
+        removed["duplicates"] += len(part) - len(parts[name])
         seen.update(texts[i] for i in part)
+    if max_ratio is not None:
+        alike = parts["train"][proportionate([rows[i] for i in parts["train"]], max_ratio)]
+        removed["disproportionate"] = len(parts["train"]) - len(alike)
+        parts["train"] = alike
     if train_rows is not None:
         parts["train"] = drawn(parts["train"], train_rows, seed)
     splits = splits | {name: [rows[i] for i in part] for name, part in parts.items()}
     labels = labels | {name: numbers[part] for name, part in parts.items()}
     return {name: splits[name] for name in NAMES}, {name: labels[name] for name in NAMES}, removed
+
+
+def proportionate(rows: list[Row], max_ratio: float) -> np.ndarray:
+    """Whether neither text of a pair is more than `max_ratio` times as long as the other, in characters, by what is
+    usual in these rows: a Japanese sentence is shorter than the English one. Most others are misaligned."""
+    sizes = np.array([(len(row.text), len(row.pair or "")) for row in rows], np.float64)
+    ratio = sizes[:, 1] / sizes[:, 0] / (sizes[:, 1].sum() / sizes[:, 0].sum())
+    alike = (ratio <= max_ratio) & (ratio >= 1 / max_ratio)
+    if not alike.any():
+        raise DataError("no training pair is left", f"data.max_ratio={max_ratio}", "Raise it: 1 asks for equal lengths")
+    return alike
 
 
 def drawn(rows: np.ndarray, count: int, seed: int) -> np.ndarray:
@@ -91,8 +109,10 @@ def shared(one: list[Row], other: list[Row]) -> int:
     return sum(_content(row) in texts for row in other)
 
 
-def _content(row: Row) -> tuple[str, str]:
-    return " ".join(row.text.split()), " ".join((row.pair or "").split())
+def _content(row: Row) -> bytes:
+    """What tells rows apart, whatever their white space: a hash, for a corpus may have millions."""
+    sides = (" ".join(side.split()) for side in (row.text, row.pair or ""))
+    return hashlib.blake2b("\n".join(sides).encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def counts(labels: np.ndarray, classes: list[str]) -> dict[str, int]:

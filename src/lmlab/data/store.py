@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from tqdm import tqdm
@@ -36,20 +36,28 @@ class StoredRows:
         rows: Splits,
         classes: Sequence[str] | None,
         *,
-        scores: bool = False,
+        labels: Literal["classes", "scores"] | None = "classes",
         pairs: bool,
         max_blank: float,
         cut: dict[str, Any],
+        counted: dict[str, int] | None = None,
     ) -> None:
-        """Drop blank rows, number the classes or read the scores, cut the splits, save all with what is to be told."""
+        """Drop blank rows, number the classes or read the scores, cut the splits, save all with what is to be told:
+        also what the source has `counted`."""
         kept, blank = without_blanks(rows, max_blank)
-        labels, names = (measured(kept), None) if scores else numbered(kept, classes)
-        splits, labels, removed = completed(kept, labels, **cut)
+        names = None
+        if labels == "classes":
+            values, names = numbered(kept, classes)
+        else:
+            values = measured(kept) if labels else {split: np.zeros(len(some), int) for split, some in kept.items()}
+        splits, values, removed = completed(kept, values, **cut)
         both = shared(kept["train"], kept["test"]) if {"train", "test"} <= kept.keys() else 0
         content = hashlib.sha256(json.dumps(names).encode())
         for split, some in splits.items():
-            np.save(folder / f"{split}.label.npy", labels[split])
-            content.update(split.encode() + labels[split].tobytes())
+            content.update(split.encode())
+            if labels:
+                np.save(folder / f"{split}.label.npy", values[split])
+                content.update(values[split].tobytes())
             for side in ("text", "pair") if pairs else ("text",):
                 texts = Ragged.from_texts(getattr(row, side) for row in some)
                 texts.save(folder, f"{split}.{side}")
@@ -58,13 +66,17 @@ class StoredRows:
             "fingerprint": content.hexdigest(),
             "classes": names,
             "rows": {split: len(some) for split, some in splits.items()},
-            "class_counts": names and {split: counts(labels[split], names) for split in splits},
+            "class_counts": names and {split: counts(values[split], names) for split in splits},
             "pairs": pairs,
             "blank_dropped": blank,
-            "duplicates_removed": removed,
+            "duplicates_removed": removed["duplicates"],
             "shared_train_test": both,
+            **({} if labels else {"ratio_dropped": removed["disproportionate"]}),
+            **(counted or {}),
         }
         (folder / "facts.json").write_text(json.dumps(facts, indent=1, ensure_ascii=False), encoding="utf-8")
+        if dropped := removed["disproportionate"]:
+            log.info("dropped %d training pairs beyond data.max_ratio=%s", dropped, cut["max_ratio"])
         if both:
             log.warning("%d test texts also stand in the training split word for word", both)
 
@@ -78,7 +90,7 @@ class StoredRows:
         return ("text", "pair") if self.facts["pairs"] else ("text",)
 
     def labels(self, split: str) -> np.ndarray | None:
-        """The class or the score of each row; None in raw text."""
+        """The class or the score of each row; None in raw text, and of pairs source -> target."""
         file = self.folder / f"{split}.label.npy"
         return np.load(file, allow_pickle=False) if file.exists() else None
 

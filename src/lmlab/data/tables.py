@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -23,7 +24,7 @@ def lines(file: BinaryIO, name: str, encoding: str) -> Iterator[str]:
         raise ConfigError(
             f"data.encoding: unknown encoding '{encoding}'", fix="Try utf-8, latin-1 or utf-16"
         ) from error
-    blocks = [file.read()] if wide else file
+    blocks = ([b"".join(unpacked(file, name))]) if wide else unpacked(file, name)
     for number, raw in enumerate(blocks, 1):
         try:
             text = raw.decode(encoding)
@@ -39,6 +40,14 @@ def lines(file: BinaryIO, name: str, encoding: str) -> Iterator[str]:
         yield from io.StringIO(text, newline="\n") if wide else (text,)
 
 
+def unpacked(file: BinaryIO, name: str) -> Iterator[bytes]:
+    """The lines as bytes; of a .gz they turn out bad only as they are read."""
+    try:
+        yield from file
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise DataError(f"not a whole .gz file: {error}", name, "Write or copy it again") from error
+
+
 def _undecodable(raw: bytes, number: int, error: UnicodeDecodeError, name: str, encoding: str) -> DataError:
     guess = "utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "latin-1"
     return DataError(
@@ -50,15 +59,20 @@ def _undecodable(raw: bytes, number: int, error: UnicodeDecodeError, name: str, 
 
 def records(path: Path, encoding: str = "utf-8") -> Iterator[Record]:
     """The records of a file, whose kind its ending tells."""
-    kind = path.suffix.lower()
-    if kind not in ENDINGS:
+    kind = unzipped(path).suffix.lower()
+    if kind not in ENDINGS or (kind == ".parquet" and path.suffix == ".gz"):
         known = ", ".join(ENDINGS)
-        raise DataError(f"files that end in '{kind}' are not read", str(path), f"Known endings: {known}")
+        raise DataError(f"files that end in '{path.suffix}' are not read", str(path), f"Known endings: {known}")
     if not path.is_file():
         raise InputMissing("file not found", str(path), "Check the path")
     if path.stat().st_size == 0:
         raise DataError(f"{path.name} is empty", str(path), "Give a file with rows")
     return _parquet(path) if kind == ".parquet" else _text_records(path, encoding)
+
+
+def unzipped(path: Path) -> Path:
+    """The path without .gz."""
+    return path.with_suffix("") if path.suffix == ".gz" else path
 
 
 def opened(path: Path) -> BinaryIO:
@@ -71,7 +85,7 @@ def opened(path: Path) -> BinaryIO:
 
 def _text_records(path: Path, encoding: str) -> Iterator[Record]:
     with opened(path) as file:
-        yield from READERS[path.suffix.lower()](lines(file, str(path), encoding), str(path))
+        yield from READERS[unzipped(path).suffix.lower()](lines(file, str(path), encoding), str(path))
 
 
 def _csv(source: Iterator[str], name: str) -> Iterator[Record]:

@@ -1,4 +1,4 @@
-"""Recurrent networks (Elman, LSTM, GRU): readers of whole texts, and language models that carry their state along."""
+"""Recurrent networks (Elman, LSTM, GRU): readers of texts, writers that carry their state along, readers that write."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -15,14 +15,19 @@ from lmlab.nn.network import Network
 from lmlab.nn.noise import Dropout
 from lmlab.nn.pooling import AttentionPooling, last_states
 from lmlab.nn.recurrent import RecurrentLayer, RecurrentStack
+from lmlab.nn.recurrent_decoder import RecurrentDecoder
 from lmlab.ranges import Fraction, PositiveInt
 from lmlab.tasks.task import Task
 
+HEARD = 0.3  # deviation of embeddings: no norm stands between them and the gates, which do not hear smaller ones
 STATE = "recurrent_state"  # in a checkpoint: (rows of a global batch, layers, what a cell keeps, width)
 
 
 class Recurrent(Network):
     """Embeddings and a stack of recurrent layers: an encoder reads both ways, a decoder from left to right.
+
+    With both, the decoder looks at the source as Luong et al. (2015) or Bahdanau et al. (2015) do, by its `alignment`,
+    and each has a table of embeddings of its own unless there is a `shared_embedding`.
 
     `d_model` is the width of the states, of both directions together. The output shares the embeddings' weights, by
     way of a linear map where these are of another width (Inan et al., 2017; Merity et al., 2018).
@@ -33,12 +38,13 @@ class Recurrent(Network):
         vocab_size: PositiveInt,
         d_model: PositiveInt,
         *,
-        architecture: Literal["encoder", "decoder"],
+        architecture: Literal["encoder", "decoder", "encoder-decoder"],
         cell: Literal["rnn", "lstm", "gru"] = "lstm",
         n_layers: PositiveInt = 1,
         d_embedding: PositiveInt | None = None,
         bidirectional: bool = True,
         pooling: Literal["mean", "attention", "last"] = "attention",
+        alignment: Literal["luong", "bahdanau"] = "luong",
         dropout: Fraction = 0.1,
         weight_dropout: Fraction = 0.0,
         token_dropout: Fraction = 0.0,
@@ -46,51 +52,61 @@ class Recurrent(Network):
         ngram_rows: PositiveInt = 100_000,
         ngram_dropout: Fraction = 0.5,
         tie_weights: bool = True,
+        shared_embedding: bool = True,
     ) -> None:
         super().__init__()
-        width, encoder = d_embedding or d_model, architecture == "encoder"
-        self.bidirectional = bidirectional and encoder
+        width, self.alignments = d_embedding or d_model, architecture == "encoder-decoder"
+        self.encodes = architecture != "decoder"
+        self.bidirectional = bidirectional and self.encodes
         if self.bidirectional and d_model % 2:
             raise ConfigError(f"d_model {d_model} cannot be halved between two directions", "model.network")
         self.embedding = TokenEmbedding(vocab_size, width, token_dropout=token_dropout)
+        self.source_embedding = None
+        if self.alignments and not shared_embedding:
+            self.source_embedding = TokenEmbedding(vocab_size, width, token_dropout=token_dropout)
+            nn.init.normal_(self.source_embedding.weight, std=HEARD)
         self.ngrams = None
         if ngram_orders:
             self.ngrams = NgramEmbedding(vocab_size, width, ngram_orders, ngram_rows, dropout=ngram_dropout)
         self.dropout = Dropout(dropout)
-        self.stack = RecurrentStack(
-            cell,
-            n_layers,
-            d_input=width,
-            d_model=d_model,
-            bidirectional=self.bidirectional,
-            dropout=dropout,
-            weight_dropout=weight_dropout,
-        )
+        sizes: dict[str, Any] = {
+            "d_input": width,
+            "d_model": d_model,
+            "bidirectional": self.bidirectional,
+            "dropout": dropout,
+            "weight_dropout": weight_dropout,
+        }
+        self.stack = RecurrentStack(cell, n_layers, **sizes)
+        self.decoder = RecurrentDecoder(cell, n_layers, alignment=alignment, **sizes) if self.alignments else None
         self.pooling = pooling
-        self.attention = AttentionPooling(d_model) if encoder and pooling == "attention" else None
-        self.output = None if encoder else output_layer(self.embedding, d_model, tie_weights)
+        writes = architecture != "encoder"
+        self.attention = AttentionPooling(d_model) if not writes and pooling == "attention" else None
+        self.output = output_layer(self.embedding, d_model, tie_weights) if writes else None
 
     def encode(
         self, tokens: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"], segments: Int[Tensor, "B T"] | None = None
     ) -> Float[Tensor, "B T D"]:
-        if self.output is not None:
+        if not self.encodes:
             return super().encode(tokens, mask)
         lengths = mask.sum(1).clamp(min=1).cpu() if self.bidirectional else None  # one way, padding comes after all
-        return self.stack(self.embed(tokens, {}), lengths=lengths)[0]
+        return self.stack(self.embed(tokens, {}, self.source_embedding), lengths=lengths)[0]
 
     def decode(
         self,
         tokens: Int[Tensor, "B T"],
-        memory: Float[Tensor, "B S D"] | None = None,
-        memory_mask: Bool[Tensor, "B S"] | None = None,
+        memory: Float[Tensor, "M S D"] | None = None,
+        memory_mask: Bool[Tensor, "M S"] | None = None,
         cache: dict | None = None,
         documents: Int[Tensor, "B T"] | None = None,
     ) -> Float[Tensor, "B T D"]:
-        if self.output is None or memory is not None:
+        if self.output is None or (memory is None) != (self.decoder is None):
             return super().decode(tokens, memory, memory_mask, cache, documents)
         if documents is not None:
             raise NotImplementedError(f"{type(self).__name__} reads on from text to text.")
         cache = {} if cache is None else cache
+        if self.decoder is not None and memory is not None:
+            mask = memory.new_ones(memory.shape[:2], dtype=torch.bool) if memory_mask is None else memory_mask
+            return self.decoder(self.embed(tokens, cache), memory, mask, cache)
         states, cache["state"] = self.stack(self.embed(tokens, cache), cache.get("state"))
         return states
 
@@ -104,9 +120,11 @@ class Recurrent(Network):
             return last_states(states, mask, self.bidirectional)
         return super().pool(states, mask)
 
-    def embed(self, tokens: Int[Tensor, "B T"], cache: dict) -> Float[Tensor, "B T E"]:
+    def embed(
+        self, tokens: Int[Tensor, "B T"], cache: dict, table: TokenEmbedding | None = None
+    ) -> Float[Tensor, "B T E"]:
         """Vectors of tokens; a cache remembers as many that came before as n-grams reach back."""
-        x = self.embedding(tokens)
+        x = (table or self.embedding)(tokens)
         if self.ngrams is not None:
             before = cache.get("tokens", tokens[:, :0])
             known = torch.cat((before, tokens), dim=1)
@@ -118,7 +136,7 @@ class Recurrent(Network):
 def output_layer(embedding: TokenEmbedding, d_model: int, tie_weights: bool) -> nn.Module:
     """Logits from states, by the embeddings' own weights if tied."""
     vocab_size, width = embedding.weight.shape
-    nn.init.normal_(embedding.weight, std=0.3)  # no norm stands between them and the gates: smaller ones go unheard
+    nn.init.normal_(embedding.weight, std=HEARD)
     output = Linear(width, vocab_size)
     nn.init.normal_(output.weight, std=0.02)
     nn.init.zeros_(output.bias)
@@ -156,7 +174,7 @@ class RecurrentModule(LanguageModule):
         step, micro = divmod(index, self.trainer.accumulate_grad_batches)
         for number, layer in enumerate(part for part in self.network.modules() if isinstance(part, RecurrentLayer)):
             layer.seed = mixed(self.seed, self.trainer.current_epoch, step, number)  # all ranks drop the same weights
-        if not self.trainer.datamodule.lanes:  # type: ignore[attr-defined]
+        if not self.trainer.datamodule.lanes or self.network.decoder is not None:  # type: ignore[attr-defined]
             return super().training_step(batch, index)
         before = None if step == 0 else self.states.get(micro)
         cache: dict[str, Any] = {} if before is None else {"state": before.to(self.device)}

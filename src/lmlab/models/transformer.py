@@ -1,4 +1,4 @@
-"""The Transformer (Vaswani et al., 2017), pre-norm: encoder, decoder or both, built as the task needs."""
+"""The Transformer (Vaswani et al., 2017): encoder, decoder or both, built as the task needs."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -23,7 +23,10 @@ from lmlab.tasks.task import Task
 class Transformer(Network):
     """Embeddings, positions, a stack of layers for each side the task asks for, and tied output weights.
 
-    An encoder scores the vocabulary with `masked_head` alone.
+    Layers are pre-norm; `post_norm` is as first published. `scale_embeddings` makes vectors of tokens as large as the
+    sinusoids that are added to them (section 3.4): without it these drown them. With both an encoder and a decoder,
+    each has a table of its own unless there is a `shared_embedding`. An encoder scores the vocabulary with
+    `masked_head` alone.
     """
 
     may_begin_anew = ("output.", "ngrams.")
@@ -42,7 +45,8 @@ class Transformer(Network):
         d_ff: PositiveInt = 512,
         positions: Literal["learned", "sinusoidal", "rotary"] = "learned",
         norm: Literal["layer", "rms"] = "layer",
-        activation: Literal["gelu", "gelu_tanh", "swiglu"] = "gelu",
+        activation: Literal["relu", "gelu", "gelu_tanh", "swiglu"] = "gelu",
+        post_norm: bool = False,
         dropout: Fraction = 0.1,
         attention_dropout: Fraction = 0.0,
         token_dropout: Fraction = 0.0,
@@ -50,6 +54,8 @@ class Transformer(Network):
         ngram_rows: PositiveInt = 100_000,
         ngram_dropout: Fraction = 0.5,
         tie_weights: bool = True,
+        shared_embedding: bool = True,
+        scale_embeddings: bool = False,
         masked_head: bool = False,
     ) -> None:
         super().__init__()
@@ -59,6 +65,10 @@ class Transformer(Network):
             raise ConfigError(f"n_heads {n_heads} is not divisible by n_kv_heads {n_kv_heads}", "model.network")
         self.context = max_length
         self.embedding = TokenEmbedding(vocab_size, d_model, token_dropout=token_dropout)
+        self.source_embedding = None
+        if architecture == "encoder-decoder" and not shared_embedding:
+            self.source_embedding = TokenEmbedding(vocab_size, d_model, token_dropout=token_dropout)
+        self.scale = d_model**0.5 if scale_embeddings else None
         self.ngrams = None
         if ngram_orders:
             self.ngrams = NgramEmbedding(vocab_size, d_model, ngram_orders, ngram_rows, dropout=ngram_dropout)
@@ -82,10 +92,12 @@ class Transformer(Network):
                 n_kv_heads=n_kv_heads,
                 rotary=rotary,
                 norm=norm,
+                post_norm=post_norm,
                 activation=activation,
                 **side,
             )
 
+        self.alignments = architecture == "encoder-decoder"
         self.encoder = stack() if architecture != "decoder" else None
         self.decoder = stack(causal=True, cross=architecture != "decoder") if architecture != "encoder" else None
         self.output = None
@@ -94,19 +106,22 @@ class Transformer(Network):
             if tie_weights:
                 self.output.weight = self.embedding.weight
         self.apply(initialize)
+        if self.scale is not None:
+            for table in filter(None, (self.embedding, self.source_embedding)):
+                nn.init.normal_(table.weight, std=1 / self.scale)  # of deviation 1 once they are scaled
 
     def encode(
         self, tokens: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"], segments: Int[Tensor, "B T"] | None = None
     ) -> Float[Tensor, "B T D"]:
         if self.encoder is None:
             return super().encode(tokens, mask)
-        return self.encoder(self.embed(tokens), key_mask(mask))
+        return self.encoder(self.embed(tokens, table=self.source_embedding), key_mask(mask))
 
     def decode(
         self,
         tokens: Int[Tensor, "B T"],
-        memory: Float[Tensor, "B S D"] | None = None,
-        memory_mask: Bool[Tensor, "B S"] | None = None,
+        memory: Float[Tensor, "M S D"] | None = None,
+        memory_mask: Bool[Tensor, "M S"] | None = None,
         cache: dict | None = None,
         documents: Int[Tensor, "B T"] | None = None,
     ) -> Float[Tensor, "B T D"]:
@@ -118,10 +133,13 @@ class Transformer(Network):
     def logits(self, states: Float[Tensor, "B T D"]) -> Float[Tensor, "B T V"]:
         return super().logits(states) if self.output is None else self.output(states)
 
-    def embed(self, tokens: Int[Tensor, "B T"], cache: dict | None = None) -> Float[Tensor, "B T D"]:
+    def embed(
+        self, tokens: Int[Tensor, "B T"], cache: dict | None = None, table: TokenEmbedding | None = None
+    ) -> Float[Tensor, "B T D"]:
         """Vectors of tokens at their positions; a cache remembers how many came before, and the last ones."""
         length, start = tokens.shape[1], 0
-        x = self.embedding(tokens)
+        x = (table or self.embedding)(tokens)
+        x = x if self.scale is None else x * self.scale
         if cache is not None:
             start = cache.get("length", 0)
             cache["length"] = start + length

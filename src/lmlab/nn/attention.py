@@ -71,7 +71,11 @@ class SelfAttention(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """Attention of a decoder's states to an encoder's (Vaswani et al., 2017, section 3.2.3)."""
+    """Attention of a decoder's states to an encoder's (Vaswani et al., 2017, section 3.2.3).
+
+    Rows that stand together may share a memory, as the beams of a source do: they are so many more queries of it. A
+    cache keeps the keys and values of memories and, if it has the key "alignment", the mean weights of the heads.
+    """
 
     def __init__(self, d_model: int, n_heads: int, *, dropout: float = 0.0) -> None:
         super().__init__()
@@ -81,12 +85,47 @@ class CrossAttention(nn.Module):
         self.output = Linear(d_model, d_model)
 
     def forward(
-        self, x: Float[Tensor, "B T D"], memory: Float[Tensor, "B S D"], mask: Bool[Tensor, "B 1 1 S"] | None = None
+        self,
+        x: Float[Tensor, "B T D"],
+        memory: Float[Tensor, "M S D"],
+        mask: Bool[Tensor, "M 1 1 S"] | None = None,
+        cache: dict | None = None,
     ) -> Float[Tensor, "B T D"]:
-        query = split_heads(self.query(x), self.n_heads)
-        key, value = (split_heads(part, self.n_heads) for part in self.key_value(memory).chunk(2, dim=-1))
-        attended = F.scaled_dot_product_attention(query, key, self.dropout(value), attn_mask=mask)
-        return self.output(merge_heads(attended))
+        cache = {} if cache is None else cache
+        if "memory_key" not in cache:
+            heads = (split_heads(part, self.n_heads) for part in self.key_value(memory).chunk(2, dim=-1))
+            cache["memory_key"], cache["memory_value"] = heads
+        query = split_heads(queries_of(self.query(x), len(memory)), self.n_heads)  # (M, H, K * T, d)
+        value, weighed = self.dropout(cache["memory_value"]), "alignment" in cache
+        attended, weights = gathered(query, cache["memory_key"], value, mask, weighed=weighed)
+        if weights is not None:
+            cache["alignment"] = weights.reshape(*x.shape[:2], -1)
+        return self.output(merge_heads(attended).reshape_as(x))
+
+
+def queries_of(x: Float[Tensor, "B T D"], n_memories: int) -> Float[Tensor, "M Q D"]:
+    """The tokens of all rows that read a memory, one row after another."""
+    return x.reshape(n_memories, -1, x.shape[-1])
+
+
+def gathered(
+    query: Float[Tensor, "M H Q d"],
+    key: Float[Tensor, "M H S d"],
+    value: Float[Tensor, "M H S d"],
+    mask: Bool[Tensor, "M 1 1 S"] | None = None,
+    *,
+    scale: float | None = None,
+    weighed: bool = False,
+) -> tuple[Float[Tensor, "M H Q d"], Float[Tensor, "M Q S"] | None]:
+    """What queries gather from a memory and, if `weighed`, the mean over heads of how much from where, which no fused
+    kernel tells. Scores are divided by the root of the width unless there is a `scale`."""
+    if not weighed:
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale), None
+    scores = (query @ key.mT).float() * (query.shape[-1] ** -0.5 if scale is None else scale)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -torch.inf)
+    weights = scores.softmax(-1)  # (M, H, Q, S)
+    return weights.to(value.dtype) @ value, weights.mean(1)
 
 
 def dropped(p: float) -> nn.Module:

@@ -22,6 +22,9 @@ class Network(nn.Module):
     context: int | None = None  # the most tokens that `decode` can read; None if any number
     first: int | None = None  # the id that its decoder begins a target with; that which ends a text if None
     rewinds: bool = False  # whether a cache can forget the last tokens, by its "length" alone
+    alignments: bool = (
+        False  # whether decode leaves the attention of each new token to the source in cache["alignment"]
+    )
     is_one_graph: bool = False  # whether all that a task asks of it is one graph of tensors, as ONNX holds
     published: Renaming | None = None  # what published weights call the family's parts
     may_begin_anew: tuple[str, ...] = ()  # the parts that weights may lack, as the beginnings of their names
@@ -41,15 +44,21 @@ class Network(nn.Module):
     def decode(
         self,
         tokens: Int[Tensor, "B T"],
-        memory: Float[Tensor, "B S D"] | None = None,
-        memory_mask: Bool[Tensor, "B S"] | None = None,
+        memory: Float[Tensor, "M S D"] | None = None,
+        memory_mask: Bool[Tensor, "M S"] | None = None,
         cache: dict | None = None,
         documents: Int[Tensor, "B T"] | None = None,
     ) -> Float[Tensor, "B T D"]:
         """Causal states: state t sees tokens 0..t, and `memory` if given.
 
-        `cache` starts as an empty dict and is filled by each call; `tokens` are then only the new ones. With
-        `documents`, the number of each token's, a state sees those of its own alone.
+        There may be fewer memories than rows: row b reads memory b // (B / M), as all beams of a source do.
+
+        `cache` starts as an empty dict and is filled by each call; `tokens` are then only the new ones. A tensor in it
+        belongs to the memories if its name begins with "memory", else to the rows, which are its first axis. A family
+        with `alignments` leaves the attention of the new tokens to the source (B, T, S), a mean where there are
+        several heads, under "alignment", where the cache already has that key.
+
+        With `documents`, the number of each token's, a state sees those of its own alone.
         """
         raise NotImplementedError(f"{type(self).__name__} has no decoder: it cannot write text from left to right.")
 

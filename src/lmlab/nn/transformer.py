@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -16,10 +16,10 @@ from lmlab.nn.recomputation import recomputed
 
 
 class FeedForward(nn.Sequential):
-    """Two linear maps with a GELU between, at each position (Vaswani et al., 2017, section 3.3)."""
+    """Two linear maps with an activation between, at each position (Vaswani et al., 2017, section 3.3)."""
 
-    def __init__(self, d_model: int, d_ff: int, *, approximate: Literal["none", "tanh"] = "none") -> None:
-        super().__init__(Linear(d_model, d_ff), nn.GELU(approximate), Linear(d_ff, d_model))
+    def __init__(self, d_model: int, d_ff: int, *, activation: Callable[[], nn.Module] = nn.GELU) -> None:
+        super().__init__(Linear(d_model, d_ff), activation(), Linear(d_ff, d_model))
 
 
 class SwiGLU(nn.Module):
@@ -38,8 +38,9 @@ class SwiGLU(nn.Module):
 
 NORMS: dict[str, Callable[..., nn.Module]] = {"layer": nn.LayerNorm, "rms": nn.RMSNorm}
 FEED_FORWARDS: dict[str, Callable[[int, int], nn.Module]] = {
+    "relu": partial(FeedForward, activation=nn.ReLU),
     "gelu": FeedForward,
-    "gelu_tanh": partial(FeedForward, approximate="tanh"),
+    "gelu_tanh": partial(FeedForward, activation=partial(nn.GELU, "tanh")),
     "swiglu": SwiGLU,
 }
 
@@ -85,9 +86,9 @@ class TransformerLayer(nn.Module):
         mask: Bool[Tensor, "B 1 #T T"] | None = None,
         *,
         causal: bool = False,
-        memory: Float[Tensor, "B S D"] | None = None,
-        memory_mask: Bool[Tensor, "B 1 1 S"] | None = None,
-        cache: dict[str, Tensor] | None = None,
+        memory: Float[Tensor, "M S D"] | None = None,
+        memory_mask: Bool[Tensor, "M 1 1 S"] | None = None,
+        cache: dict | None = None,
         at: Int[Tensor, "B"] | None = None,
     ) -> Float[Tensor, "B Q D"]:
         """States after the layer; with `at`, of the token at this place of each row alone, and nothing else is done."""
@@ -95,11 +96,11 @@ class TransformerLayer(nn.Module):
         if self.post_norm:
             x = self.norm_attention(own + self.dropout(self.attention(x, mask, causal, cache, at)))
             if memory is not None:
-                x = self.norm_cross(x + self.dropout(self.cross(x, memory, memory_mask)))
+                x = self.norm_cross(x + self.dropout(self.cross(x, memory, memory_mask, cache)))
             return self.norm_feed_forward(x + self.dropout(self.feed_forward(x)))
         x = own + self.dropout(self.attention(self.norm_attention(x), mask, causal, cache, at))
         if memory is not None:
-            x = x + self.dropout(self.cross(self.norm_cross(x), memory, memory_mask))
+            x = x + self.dropout(self.cross(self.norm_cross(x), memory, memory_mask, cache))
         return x + self.dropout(self.feed_forward(self.norm_feed_forward(x)))
 
 
@@ -149,12 +150,16 @@ class TransformerStack(nn.Module):
         self,
         x: Float[Tensor, "B T D"],
         mask: Bool[Tensor, "B 1 #T T"] | None = None,
-        memory: Float[Tensor, "B S D"] | None = None,
-        memory_mask: Bool[Tensor, "B 1 1 S"] | None = None,
+        memory: Float[Tensor, "M S D"] | None = None,
+        memory_mask: Bool[Tensor, "M 1 1 S"] | None = None,
         cache: dict | None = None,
         at: Int[Tensor, "B"] | None = None,
     ) -> Float[Tensor, "B Q D"]:
-        """States of all tokens, or of the one at this place of each row, for which the last layer does less."""
+        """States of all tokens, or of the one at this place of each row, for which the last layer does less.
+
+        Where the cache has the key "alignment", it is that of the last layer.
+        """
+        kept: dict | None = None
         for number, layer in enumerate(self.layers):
             last = number == len(self.layers) - 1
             options: dict[str, Any] = {
@@ -163,8 +168,14 @@ class TransformerStack(nn.Module):
                 "memory": memory,
                 "memory_mask": memory_mask,
             }
-            if self.recomputes and self.training and torch.is_grad_enabled():
+            if cache is not None:
+                kept = cache.setdefault(number, {})
+                if last and "alignment" in cache:
+                    kept["alignment"] = None
+            if self.recomputes and self.training and torch.is_grad_enabled() and cache is None:
                 x = recomputed(layer, x, mask, **options)
             else:
-                x = layer(x, mask, cache=None if cache is None else cache.setdefault(number, {}), **options)
+                x = layer(x, mask, cache=kept, **options)
+        if kept is not None and cache is not None and "alignment" in kept:
+            cache["alignment"] = kept.pop("alignment")
         return self.norm(x)

@@ -39,7 +39,7 @@ def fit(experiment: Experiment) -> dict[str, dict[str, float]]:
             results[stage] = numbers(trainer.callback_metrics, f"{stage}/")
         if trainer.is_global_zero:
             for stage, values in results.items():
-                experiment.run.update_metrics(stage, values)
+                experiment.run.update_metrics(stage, values, module.task.measured_by() if stage != "fit" else {})
                 for logger in trainer.loggers:
                     logger.log_metrics(values, step=trainer.global_step)
             print_results(experiment, results)

@@ -13,7 +13,8 @@ from lmlab.data.sources import stream, stream_pairs
 from lmlab.errors import ConfigError, DiskError
 from lmlab.experiment import Experiment
 from lmlab.ranges import PositiveInt
-from lmlab.stages.rows import arriving, groups, opened, row_writer
+from lmlab.stages.rows import TABLES, arriving, groups, opened, row_writer
+from lmlab.tasks.seq2seq import Seq2Seq
 
 
 def predict(
@@ -25,8 +26,8 @@ def predict(
     batch_rows: PositiveInt = 64,
     checkpoint: str = "best.ckpt",
 ) -> None:
-    """Write each text with its answer (label and class probabilities, or score) to `output`, in input order. Without
-    `input`, texts come from standard input; of a run on GLUE they are its official test sets."""
+    """Write each text with its answer (label and class probabilities, a score, or a text) to `output`, in input order.
+    Without `input`, texts come from standard input; of a run on GLUE they are its official test sets."""
     ready(experiment, checkpoint)
     corpus = experiment.corpus
     if input is None and isinstance(corpus, Glue):
@@ -43,8 +44,9 @@ def predict(
         raise ConfigError("this run was trained on single texts", f"stage.pair_column={pair_column}", fix)
     else:
         rows = ((text,) for text in stream(input, text_column, corpus.encoding))
-    with opened(output) as file:
-        write = row_writer(file, "csv" if output.endswith(".csv") else "jsonl")
+    endings = (*TABLES, ".txt") if isinstance(experiment.module.task, Seq2Seq) else TABLES
+    with opened(output, endings) as file:
+        write = row_writer(file, Path(output).suffix[1:] or "jsonl")
         for group in arriving(rows, batch_rows) if input == "-" else groups(rows, batch_rows):
             for row, answer in zip(group, answers(experiment, group), strict=True):
                 write(dict(zip(("text", "pair"), row, strict=False)) | answer)

@@ -42,12 +42,14 @@ def print_plan(experiment: Experiment) -> None:
 
 
 def print_results(experiment: Experiment, results: Mapping[str, Mapping[str, float]]) -> None:
-    """The result table, a column for each split, and how to see more."""
+    """The result table, a column for each split, by what it was measured, and how to see more."""
     scored = {split: results[split] for split in ("val", "test") if results.get(split)}
     names = dict.fromkeys(name.partition("/")[2] for values in scored.values() for name in values)
     rows = [[name, *(number(values.get(f"{split}/{name}")) for split, values in scored.items())] for name in names]
     named = [experiment.corpus.official_splits.get(split, split) for split in scored]
     print_columns("Results", ["", *named], rows)
+    for name, signature in experiment.module.task.measured_by().items():
+        print(f"{name:<12} {signature}")
     told = results.get("fit", {})
     if told:
         steps, speed = told["fit/steps"], told.get("throughput/tokens_per_second")

@@ -4,7 +4,7 @@ import csv
 import json
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from queue import Empty, Queue
@@ -13,6 +13,7 @@ from typing import Any, TextIO, TypeVar
 from lmlab.errors import ConfigError, DiskError
 
 Text = TypeVar("Text")  # one, or a pair of them
+TABLES = (".csv", ".jsonl")
 
 
 def groups(texts: Iterable[Text], size: int) -> Iterator[list[Text]]:
@@ -59,13 +60,13 @@ def arriving(texts: Iterable[Text], size: int) -> Iterator[list[Text]]:
 
 
 @contextmanager
-def opened(output: str) -> Iterator[TextIO]:
+def opened(output: str, endings: Sequence[str] = TABLES) -> Iterator[TextIO]:
     if output == "-":
         with nullcontext(sys.stdout) as file:
             yield file
         return
-    if Path(output).suffix not in (".csv", ".jsonl"):
-        raise ConfigError("answers are written as .csv or .jsonl", f"stage.output={output}")
+    if Path(output).suffix not in endings:
+        raise ConfigError(f"answers are written as {' or '.join(endings)}", f"stage.output={output}")
     try:
         with open(output, "w", encoding="utf-8", newline="") as file:
             yield file
@@ -74,12 +75,16 @@ def opened(output: str) -> Iterator[TextIO]:
 
 
 def row_writer(file: TextIO, kind: str):
+    """What writes a row, an answer with what it answers, as csv, as jsonl, or its output alone as a line of txt."""
     writer: csv.DictWriter | None = None
 
     def write(row: dict[str, Any]) -> None:
         nonlocal writer
         if kind == "jsonl":
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            return
+        if kind == "txt":
+            file.write(" ".join(row["output"].splitlines()) + "\n")
             return
         if writer is None:
             writer = csv.DictWriter(file, list(row))

@@ -16,8 +16,10 @@ def test(experiment: Experiment, checkpoint: str = "best.ckpt") -> dict[str, dic
             evaluate(experiment.module, datamodule=corpus, verbose=False)
             results[split] = numbers(trainer.callback_metrics, f"{split}/")
         if trainer.is_global_zero:
-            summary = corpus.summary()
+            summary, average = corpus.summary(), experiment.config.get("average")
+            of_mean = f" (average of {average})" if average else ""
             for split, values in results.items():
-                run.update_metrics(f"{split} on {summary['source']} {summary['fingerprint'][:12]}", values)
+                name = f"{split} on {summary['source']} {summary['fingerprint'][:12]}{of_mean}"
+                run.update_metrics(name, values, experiment.module.task.measured_by())
             print_results(experiment, results)
     return results

@@ -30,7 +30,7 @@ class Seq2Seq(Task):
         self,
         decoding: Decoding,
         *,
-        architecture: Literal["encoder-decoder", "decoder"] = "encoder-decoder",
+        writes_by: Literal["encoder-decoder", "decoder"] = "encoder-decoder",
         label_smoothing: Fraction = 0.1,
         metrics: Sequence[Literal["bleu", "chrf", "ter", "rouge"]] = ("bleu", "chrf"),
         bleu_tokenizer: str = "13a",
@@ -38,7 +38,7 @@ class Seq2Seq(Task):
         seed: Seed = 0,
     ) -> None:
         super().__init__()
-        self.decoding, self.alone, self.label_smoothing = decoding, architecture == "decoder", label_smoothing
+        self.decoding, self.alone, self.label_smoothing = decoding, writes_by == "decoder", label_smoothing
         self.metrics, self.bleu_tokenizer = tuple(metrics), bleu_tokenizer
         self.decoded_share, self.seed = decoded_share, seed
         self.sums = nn.ModuleDict({stage: nn.ModuleDict() for stage in ("val", "test")})
