@@ -148,7 +148,7 @@ def complete(config: DictConfig) -> None:
     """Write into a config what its family finds in published files, from which on it needs none of them."""
     options = cast(dict[str, Any], OmegaConf.to_container(config.model.network, resolve=True))
     refuse_foreign(options)
-    family: Any = hydra.utils.get_class(options["_target_"])
+    family: Any = hydra.utils.get_object(options["_target_"])
     for key, value in family.found(options, config.weights).items():
         OmegaConf.update(config, f"model.{key}", value, merge=False, force_add=True)
 

@@ -21,6 +21,7 @@ CLASSES = {  # of what a task asks for
     "states of a text, from one of its two halves": "MODEL_FOR_TEXT_ENCODING_MAPPING",
     "masked tokens": "MODEL_FOR_MASKED_LM_MAPPING",
     "next tokens": "MODEL_FOR_CAUSAL_LM_MAPPING",
+    "a text from a text": "MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING",
 }
 # of a config.json: what says nothing of the network, and what may name code to fetch
 LEFT_OUT: tuple[str, ...] = ("architectures", "dtype", "torch_dtype", "transformers_version", "use_cache")
@@ -96,7 +97,7 @@ def configuration(told: Mapping[str, Any]) -> Any:
 def built(told: Mapping[str, Any], asked: str) -> nn.Module:
     """The model that answers what is asked, its weights drawn at random."""
     config = configuration(told)
-    if config.is_encoder_decoder:
+    if config.is_encoder_decoder and asked != "a text from a text":
         asked += ", from one of its two halves"
     having = getattr(transformers(), CLASSES[asked]) if asked in CLASSES else {}
     if type(config) not in having:
@@ -125,16 +126,18 @@ def first_line(error: Exception) -> str:
 
 
 class Whole(Renaming):
-    """Published weights as transformers itself reads them, which knows the old and the new names of every family."""
+    """Published weights as transformers itself reads them, which knows the old and the new names of every family.
+
+    `places` are the beginnings of their names and what stands here instead; all else belongs to the output layer.
+    """
 
     advice = f"Copy them again, or leave out {CONFIG}="
 
-    def __init__(self, model: nn.Module, told: Mapping[str, Any], *, headed: bool) -> None:
-        super().__init__({}, prefix=model.base_model_prefix, heads=())  # type: ignore[arg-type]
+    def __init__(self, model: Any, told: Mapping[str, Any], places: Mapping[str, str]) -> None:
+        super().__init__({}, prefix=model.base_model_prefix, heads=())
         self.kind: Any = type(model)
-        self.told, self.headed = told, headed
-        body = getattr(model, self.prefix) if headed else model
-        self.parts = frozenset(name for name, _ in body.named_children())
+        self.told, self.places = told, places
+        self.parts = frozenset(name for name, _ in model.base_model.named_children())
 
     def to_ours(
         self, state: Mapping[str, Tensor], names: Collection[str]
@@ -167,8 +170,8 @@ class Whole(Renaming):
         return model.eval()
 
     def ours(self, name: str) -> str:
-        inside = name.removeprefix(f"{self.prefix}.")
-        return f"output.{name}" if self.headed and inside == name else f"body.{inside if self.headed else name}"
+        found = (ours + name.removeprefix(theirs) for theirs, ours in self.places.items() if name.startswith(theirs))
+        return next(found, f"output.{name}")
 
     def is_head(self, name: str) -> bool:
         return self.plain(name).partition(".")[0] not in self.parts
@@ -179,11 +182,12 @@ class Given(nn.Module):
 
     decoder = property(lambda self: self)  # by which OPT's calls its body
 
-    def __init__(self) -> None:
+    def __init__(self, config: Any = None) -> None:
         super().__init__()
+        self.config = config  # which T5Gemma's output layer reads
         self.kind = transformers().modeling_outputs.BaseModelOutputWithPastAndCrossAttentions
 
     def forward(self, *_: Any, inputs_embeds: Tensor, **__: Any) -> Any:
         states = self.kind(last_hidden_state=inputs_embeds)
-        states.router_logits = None  # which mixtures of experts also hand on
+        states.router_logits = states.global_attentions = None  # which mixtures of experts and LED also hand on
         return states

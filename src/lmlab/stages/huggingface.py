@@ -37,6 +37,8 @@ def write(experiment: Experiment, folder: Path) -> list[Path]:
     model = network.published.model(merged(network.state_dict()))  # type: ignore[union-attr]
     if model is not None:
         refuse_other_padding(model, tokenizer)
+        if experiment.config["task"]["architecture"] == "encoder-decoder":
+            model.generation_config.update(**writing(task.first(network), tokenizer))  # type: ignore[operator]
         model.save_pretrained(folder)
         architecture, separate = type(model).__name__, bool(head)
     else:
@@ -57,11 +59,18 @@ def write(experiment: Experiment, folder: Path) -> list[Path]:
 def frame(experiment: Experiment) -> Frame | None:
     """The special ids around what an encoder has read; None of a text that is only gone on with."""
     task, tokenizer = experiment.config["task"], experiment.corpus.tokenizer
-    if task["architecture"] != "encoder":
+    if task["architecture"] == "decoder":
         return None
     if task["batches"] == "rows" or tokenizer.frame.end:
         return tokenizer.frame
     return Frame(*[(tokenizer.sep_id,)] * 3)  # of blocks
+
+
+def writing(first: int, tokenizer: Tokenizer) -> dict[str, Any]:
+    """Where the texts of an encoder-decoder begin and end, and what they never hold, as transformers asks for it."""
+    ends = {"eos_token_id": tokenizer.sep_id, "forced_eos_token_id": None, "forced_bos_token_id": None}
+    begins = {"decoder_start_token_id": first, "pad_token_id": tokenizer.pad_id}
+    return begins | ends | {"suppress_tokens": list(tokenizer.never)}
 
 
 def write_own(network: nn.Module, task: nn.Module, tokenizer: Tokenizer, folder: Path) -> tuple[str, bool]:
