@@ -67,10 +67,10 @@ def needed(experiment: Experiment) -> Need:
     """Measured on two batches of the longest training rows."""
     module, device = experiment.module.train(), root_device(experiment)
     module.to(device)
-    batches = [experiment.corpus.datasets["train"][longest_rows(experiment, n)] for n in ROWS]
-    (few, less), (many, more) = (
-        (batch["tokens"].numel(), peak(module, batch, experiment.settings["precision"])) for batch in batches
-    )
+    longest = [longest_rows(experiment, n) for n in ROWS]
+    batches = [experiment.corpus.datasets["train"][rows] for rows in longest]
+    few, many = (n_tokens(experiment, rows) for rows in longest)
+    less, more = (peak(module, batch, experiment.settings["precision"]) for batch in batches)
     weights, changing = sum(p.nbytes for p in module.parameters()), sum(p.nbytes for p in learned(module))
     per_token = max(1.0, (more - less) / max(1, many - few))
     return Need(weights + 3 * changing + max(0, less - int(per_token * few)), per_token)
@@ -85,6 +85,12 @@ def longest_rows(experiment: Experiment, n: int) -> list[int]:
     if isinstance(rows, Blocks):  # which are all of one length
         return list(range(min(n, len(rows))))
     return np.argsort(-rows.lengths, kind="stable")[:n].tolist()
+
+
+def n_tokens(experiment: Experiment, rows: list[int]) -> int:
+    """What a batch of these rows takes of a budget: padding counted, and the targets of pairs."""
+    dataset = experiment.corpus.datasets["train"]
+    return len(rows) * (dataset.max_length if isinstance(dataset, Blocks) else int(dataset.lengths[rows].max()))
 
 
 def root_device(experiment: Experiment) -> torch.device:
