@@ -42,7 +42,7 @@ class Experiment:
     def module(self) -> LanguageModule:
         torch.manual_seed(self.config["seed"])
         task = instantiate(self.config["task"], "task")
-        task.tokenizer = self.corpus.tokenizer
+        task.tokenizer = self.corpus.target_tokenizer
         parts = {name: instantiate(self.config[name], name) for name in ("optimizer", "scheduler")}
         parts["prior_std"] = self.config["optimizer"].get("prior_std")
         model = instantiate({**self.config["model"], "_partial_": True}, "model")

@@ -90,7 +90,7 @@ def fitted(
                 folder.write_config(plain(config))  # a job that is killed while it reads its corpus can be resumed
                 folder.update_manifest(status="running", seed=config.seed, choices=chosen, **provenance(command_line()))
             experiment = prepared(config, folder, folder.config)
-            experiment.corpus.tokenizer.save(folder.tokenizer)
+            experiment.corpus.save_tokenizers(folder.tokenizer)
             folder.update_manifest(corpus=experiment.corpus.summary())
             if resume and (checkpoint := checkpoint_to_resume(folder)):
                 experiment.resume_from(checkpoint)

@@ -154,7 +154,7 @@ def test_families_are_read_again_as_they_wrote(family):
     options = {"architecture": "encoder-decoder", "n_layers": 2}
     network = Transformer(60, 8, max_length=80, **options) if family == "transformer" else Recurrent(60, 8, **options)
     batch, cache = data.batch(SOURCES[:1]), {"alignment": None}
-    found = reread(module.task, network.eval(), batch, TARGETS[0])
+    found = reread(module.task, network.eval(), batch, data.tokenizer, TARGETS[0])
     ids = [3, *data.tokenizer.encode(TARGETS[:1])[0]]
     memory = network.encode(batch["tokens"], batch["mask"])
     for row, token in enumerate(ids):  # step by step, as it is written
@@ -165,11 +165,11 @@ def test_families_are_read_again_as_they_wrote(family):
 
 def test_an_alignment_names_the_tokens_and_holds_the_weights():
     module, data = parts()
-    found = reread(module.task, module.network, data.batch(["the old $x$ runs"]), "THE DOG")
+    found = reread(module.task, module.network, data.batch(["the old $x$ runs"]), data.tokenizer, "THE DOG")
     assert found.source == ["[CLS]", "the", "old", "$", "x", "$", "runs", "[SEP]"]
     assert found.written == ["THE", "DOG", "[SEP]"]
     assert torch.equal(found.weights, torch.eye(3, len(found.source)))
-    long = reread(module.task, module.network, data.batch(["the " * 70]), "DOG " * 70)
+    long = reread(module.task, module.network, data.batch(["the " * 70]), data.tokenizer, "DOG " * 70)
     assert (len(long.written), len(long.source)) == long.weights.shape == (60, 60)  # of 71 and 72
     above, below = drawn({"row 0": found, "row 1": long}).axes
     assert [label.get_text() for label in above.get_xticklabels()] == found.source

@@ -95,7 +95,7 @@ def test_it_tells_where_each_token_looks(cell, alignment):
 
 @every
 def test_gradients_flow_and_one_batch_can_be_overfitted(cell, alignment):
-    network, source, target = tiny(cell, alignment, shared_embedding=False).train(), texts(4, 6), texts(4, 7)
+    network, source, target = tiny(cell, alignment, separate_embeddings=True).train(), texts(4, 6), texts(4, 7)
     target[:, 0] = 2  # what is to be written is told by the source alone
     optimizer, mask = torch.optim.Adam(network.parameters(), lr=2e-2), torch.ones_like(source, dtype=torch.bool)
     for _ in range(60):

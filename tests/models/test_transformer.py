@@ -95,7 +95,7 @@ def test_an_encoder_decoder_reads_its_memory_and_not_the_padding_of_it():
 
 PAIRS = [
     *VARIANTS,
-    {"shared_embedding": False},
+    {"separate_embeddings": True},
     {"post_norm": True, "activation": "relu", "positions": "sinusoidal", "scale_embeddings": True},
 ]
 
@@ -154,9 +154,9 @@ def test_one_batch_of_pairs_can_be_overfitted(variant):
 
 
 def test_the_embeddings_of_a_source_are_its_own_where_they_are_not_shared():
-    shared, own = tiny("encoder-decoder"), tiny("encoder-decoder", shared_embedding=False)
+    shared, own = tiny("encoder-decoder"), tiny("encoder-decoder", separate_embeddings=True)
     assert own.n_parameters - shared.n_parameters == VOCAB * 16
-    assert tiny("decoder", shared_embedding=False).n_parameters == tiny("decoder").n_parameters
+    assert tiny("decoder", separate_embeddings=True).n_parameters == tiny("decoder").n_parameters
 
 
 def test_scaled_embeddings_are_as_large_as_the_sinusoids():

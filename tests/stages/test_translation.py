@@ -12,6 +12,7 @@ import sacrebleu
 import torch
 
 from jobs import TINY, inside, lmlab, only_run, write_pairs
+from lmlab.tokenizer import Tokenizer
 
 SHORT = [word for word in TINY if "max_epochs" not in word] + [
     "trainer.max_epochs=4",
@@ -102,3 +103,18 @@ def test_a_training_goes_on_exactly(model, tmp_path):
         assert torch.equal(tensor, ended[0][name]), name
     for split in ("val", "test"):
         assert scores(run)[split] == scores(whole)[split]
+
+
+def test_sides_with_vocabularies_of_their_own(tmp_path):
+    words = [*write_pairs(tmp_path / "pairs"), *SHORT, "data.separate_vocabularies=true"]
+    absent = [word for word in words if word.partition("=")[0].rpartition(".")[2] not in ("n_heads", "d_ff")]
+    inside(*absent, "trainer=cpu", "model=gru", cwd=tmp_path)
+    run = only_run(tmp_path)
+    source, target = (Tokenizer("word", 200, path=run / f"{name}.json") for name in ("tokenizer", "target_tokenizer"))
+    assert "hund" in source.entries() and "dog" not in source.entries() and "dog" in target.entries()
+    told = scores(run)["test"]
+    inside("stage=test", f"run={run}", cwd=tmp_path)
+    again = next(values for name, values in scores(run).items() if name.startswith("test on"))
+    assert again == pytest.approx(told, rel=1e-5)
+    refused = inside(*words, "model=bert", "trainer=cpu", cwd=tmp_path, check=False)
+    assert refused.returncode == 2 and "two vocabularies need two" in refused.stderr

@@ -30,18 +30,20 @@ class Alignment(NamedTuple):
 
 
 @torch.inference_mode()
-def reread(task: Seq2Seq, network: Network, batch: Mapping[str, Any], hypothesis: str) -> Alignment:
-    """One pass over a text that was written, what ends it among its tokens; `batch` holds its source alone."""
-    tokenizer = task.tokenizer
-    ids = tokenizer.encode([hypothesis])[0]
+def reread(
+    task: Seq2Seq, network: Network, batch: Mapping[str, Any], tokenizer: Tokenizer, hypothesis: str
+) -> Alignment:
+    """One pass over a text that was written, what ends it among its tokens; `batch` holds its source alone, in the ids
+    of `tokenizer`."""
+    ids = task.tokenizer.encode([hypothesis])[0]
     n_shown = min(SHOWN, network.context or SHOWN)
     device = next(network.parameters()).device
     tokens, mask = batch["tokens"].to(device), batch["mask"].to(device)
     before = torch.tensor([[task.first(network), *ids][:n_shown]], device=device)
     cache: dict[str, Any] = {"alignment": None}
     network.decode(before, network.encode(tokens, mask), mask, cache)
-    source, written = tokens[0, :SHOWN].tolist(), [*ids, tokenizer.sep_id][:n_shown]
-    return Alignment(pieces(tokenizer, source), pieces(tokenizer, written), cache["alignment"][0, :, :SHOWN].cpu())
+    source, written = tokens[0, :SHOWN].tolist(), [*ids, task.tokenizer.sep_id][:n_shown]
+    return Alignment(pieces(tokenizer, source), pieces(task.tokenizer, written), cache["alignment"][0, :, :SHOWN].cpu())
 
 
 def pieces(tokenizer: Tokenizer, ids: Sequence[int]) -> list[str]:

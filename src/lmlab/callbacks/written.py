@@ -82,7 +82,9 @@ class Written(Callback):
         network, corpus = cast(Network, module.network), trainer.datamodule  # type: ignore[attr-defined]
         if network.alignments and self.n_alignments:
             read = {
-                f"row {row}": alignments.reread(module.task, network, corpus.batch([source]), hypothesis)
+                f"row {row}": alignments.reread(
+                    module.task, network, corpus.batch([source]), corpus.tokenizer, hypothesis
+                )
                 for row, source, _, hypothesis in rows[: self.n_alignments]
             }
             save(trainer, self.folder, alignments.drawn(read), f"alignments_{split}")

@@ -37,6 +37,13 @@ def refuse_pair(config: Mapping[str, Any]) -> None:
             "model and task",
             f"Models that fit this task: {listed(families_with(str(shape), headed=True))}",
         )
+    if data.get("separate_vocabularies") and not (model.get("network") or {}).get("separate_embeddings"):
+        able = [
+            name for name in groups()["model"] if "separate_embeddings" in (metadata("model", name, "network") or {})
+        ]
+        what = f"{called(model.get('network', model))} has one table of embeddings, and two vocabularies need two"
+        fix = f"Set it to false, or use model=, one of {listed(able)}, with its model.network.separate_embeddings"
+        raise ConfigError(what, "data.separate_vocabularies", fix)
     if data.get("separate_documents") and not model.get("separates_documents"):
         able = [name for name in groups()["model"] if metadata("model", name, "separates_documents")]
         fix = f"Set it to false, or use model=, one of {listed(able)}"

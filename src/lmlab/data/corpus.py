@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -162,18 +163,9 @@ class Corpus(Loading):
         """Read, split and tokenize into the cache, and train the tokenizer, as far as the cache has not got it yet."""
         self._stored = StoredRows(caching.entry(self.cache, "rows", self._rows_key(), self._write_rows))
         key: dict[str, Any] = {"rows": self.stored.fingerprint, "cleaning": self.clean.recipe}
-        if not self.tokenizer.trained:
-            recipe = {**key, **self.tokenizer.recipe, "version": tokenizers.__version__}
-            self.tokenizer.load(
-                caching.entry(self.cache, "tokenizers", recipe, self._train_tokenizer) / "tokenizer.json"
-            )
-        if len(self.tokenizer) > self.tokenizer.vocab_size:
-            raise ConfigError(
-                f"the tokenizer has {len(self.tokenizer)} entries, the model {self.tokenizer.vocab_size} rows for them",
-                "tokenizer.vocab_size",
-                f"Set tokenizer.vocab_size={len(self.tokenizer)} or more",
-            )
-        key["tokenizer"] = self.tokenizer.fingerprint
+        for tokenizer, sides in self.vocabularies().items():
+            self._make_ready(tokenizer, sides, key)
+        key["tokenizer"] = self.tokenizers_fingerprint
         folder = caching.entry(self.cache, "tokens", key, self._write_tokens)
         self.datasets = {split: self._open(split, folder) for split in self.stored.splits}
 
@@ -221,15 +213,47 @@ class Corpus(Loading):
                 counted=self.counted,
             )
 
-    def _train_tokenizer(self, folder: Path) -> None:
+    def vocabularies(self) -> dict[Tokenizer, tuple[str, ...]]:
+        """Each tokenizer, and the sides of the rows that it is for."""
+        return {self.tokenizer: self.stored.sides}
+
+    @property
+    def target_tokenizer(self) -> Tokenizer:
+        """The tokenizer of what is answered with a text."""
+        return self.tokenizer
+
+    @property
+    def tokenizers_fingerprint(self) -> str | list[str]:
+        found = [tokenizer.fingerprint for tokenizer in self.vocabularies()]
+        return found[0] if len(found) == 1 else found
+
+    def save_tokenizers(self, path: Path) -> None:
+        """Write the tokenizer.json of a run."""
+        self.tokenizer.save(path)
+
+    def _make_ready(self, tokenizer: Tokenizer, sides: tuple[str, ...], key: Mapping[str, Any]) -> None:
+        if not tokenizer.trained:
+            recipe = {**key, **tokenizer.recipe, "version": tokenizers.__version__}
+            recipe |= {} if sides == self.stored.sides else {"sides": sides}
+            build = partial(self._train_tokenizer, tokenizer, sides)
+            tokenizer.load(caching.entry(self.cache, "tokenizers", recipe, build) / "tokenizer.json")
+        if len(tokenizer) > tokenizer.vocab_size:
+            raise ConfigError(
+                f"the tokenizer has {len(tokenizer)} entries, the model {tokenizer.vocab_size} rows for them",
+                "tokenizer.vocab_size",
+                f"Set tokenizer.vocab_size={len(tokenizer)} or more",
+            )
+
+    def _train_tokenizer(self, tokenizer: Tokenizer, sides: tuple[str, ...], folder: Path) -> None:
         if "train" not in self.stored.splits:
             raise DataError("there are no training rows to train a tokenizer on", fix="Give tokenizer.path=")
-        log.info("training the tokenizer (%s, %d)", self.tokenizer.kind, self.tokenizer.vocab_size)
-        self.tokenizer.train(self.stored.read("train", self.clean))
-        self.tokenizer.save(folder / "tokenizer.json")
+        log.info("training the tokenizer (%s, %d)", tokenizer.kind, tokenizer.vocab_size)
+        tokenizer.train(self.stored.read("train", self.clean, sides))
+        tokenizer.save(folder / "tokenizer.json")
 
     def _write_tokens(self, folder: Path) -> None:
-        write_tokens(folder, self.stored, self.tokenizer, self.clean)
+        by_side = {side: tokenizer for tokenizer, sides in self.vocabularies().items() for side in sides}
+        write_tokens(folder, self.stored, by_side, self.clean)
 
     def _open(self, split: str, folder: Path) -> Rows:
         sides = [Ragged.load(folder, f"{split}.{side}") for side in self.stored.sides]
@@ -299,5 +323,5 @@ class Corpus(Loading):
             "seed": self.seed,
             "data.batch_tokens": self.batch_tokens,
             "data.fingerprint": self.stored.fingerprint,
-            "tokenizer.fingerprint": self.tokenizer.fingerprint,
+            "tokenizer.fingerprint": self.tokenizers_fingerprint,
         }

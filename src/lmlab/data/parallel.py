@@ -16,6 +16,7 @@ from lmlab.data.rows import Splits
 from lmlab.data.targets import TargetRows
 from lmlab.errors import ConfigError, InputMissing
 from lmlab.ranges import PositiveFloat
+from lmlab.tokenizer import PRETRAINED, Tokenizer
 
 
 class Parallel(Corpus):
@@ -23,6 +24,7 @@ class Parallel(Corpus):
 
     `max_ratio` drops training pairs of unlike lengths. With architecture `decoder` one network reads source and target
     as one text, which `max_length` bounds; else it bounds each of them. A task that but encodes is refused elsewhere.
+    With `separate_vocabularies` a second tokenizer of the same kind is trained, on the targets alone.
     """
 
     split_files: ClassVar[Mapping[str, str]] = sources.SPLIT_NAMES  # what the files of a split are called: our names
@@ -37,6 +39,7 @@ class Parallel(Corpus):
         target_language: str | None = None,
         max_ratio: PositiveFloat | None = None,
         architecture: Literal["encoder-decoder", "decoder", "encoder"] = "encoder-decoder",
+        separate_vocabularies: bool = False,
         **parts: Any,
     ) -> None:
         super().__init__(**(parts | {"label_column": None, "pair_column": None}))
@@ -47,6 +50,7 @@ class Parallel(Corpus):
         self.languages = (source_language, target_language)
         self.cut["max_ratio"] = max_ratio
         self.joint = architecture == "decoder"
+        self._target_tokenizer = second(self.tokenizer) if separate_vocabularies else self.tokenizer
         self.answer_tokens = max_length_of_answers(self.max_length)
 
     @property
@@ -81,6 +85,20 @@ class Parallel(Corpus):
             if part.is_file()
         }
 
+    @property
+    def target_tokenizer(self) -> Tokenizer:
+        return self._target_tokenizer
+
+    def vocabularies(self) -> dict[Tokenizer, tuple[str, ...]]:
+        if self.target_tokenizer is self.tokenizer:
+            return super().vocabularies()
+        return {self.tokenizer: ("text",), self.target_tokenizer: ("pair",)}
+
+    def save_tokenizers(self, path: Path) -> None:
+        super().save_tokenizers(path)
+        if self.target_tokenizer is not self.tokenizer:
+            self.target_tokenizer.save(beside(path))
+
     def _rows_key(self) -> dict[str, Any]:
         target = sources.stamp(self.target_path) if self.target_path and self.target_path.exists() else None
         return super()._rows_key() | {"languages": self.languages, "target_path": target}
@@ -99,7 +117,7 @@ class Parallel(Corpus):
             answer_tokens=0 if split == "train" else self.answer_tokens,
             texts=None if split == "train" else (self.stored.texts(split), self.stored.texts(split, "pair")),
             pad=self.tokenizer.pad_id,
-            separator=self.tokenizer.sep_id,
+            separator=self.target_tokenizer.sep_id,
             frame=self.tokenizer.frame,
         )
 
@@ -125,6 +143,23 @@ class Parallel(Corpus):
 
     def target_text(self, split: str, row: int) -> str:
         return self.stored.texts(split, "pair").text(row)
+
+
+def second(tokenizer: Tokenizer) -> Tokenizer:
+    """Another one of its kind, not trained yet, or that of the targets which lies beside it in a run."""
+    if tokenizer.kind == PRETRAINED:
+        fix = "Set data.separate_vocabularies=false, or choose a tokenizer that is trained"
+        raise ConfigError("a pretrained tokenizer has one vocabulary for both sides", "tokenizer", fix)
+    path = beside(tokenizer.path) if tokenizer.path else None
+    if path and not path.is_file():
+        fix = "Give a run's, or leave out tokenizer.path="
+        raise InputMissing("there is no tokenizer of the targets beside that of the sources", str(path), fix)
+    return Tokenizer(**tokenizer.recipe, path=path)
+
+
+def beside(path: Path) -> Path:
+    """Where the tokenizer of the targets lies."""
+    return path.with_name(f"target_{path.name}")
 
 
 def is_table(path: Path) -> bool:

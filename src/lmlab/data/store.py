@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
@@ -102,20 +102,24 @@ class StoredRows:
     def texts(self, split: str, side: str = "text") -> Ragged:
         return Ragged.load(self.folder, f"{split}.{side}")
 
-    def read(self, split: str, clean: Callable[[str], str]) -> Iterator[str]:
-        """All cleaned texts of a split, first and second ones."""
-        for side in self.sides:
+    def read(self, split: str, clean: Callable[[str], str], sides: Sequence[str] | None = None) -> Iterator[str]:
+        """All cleaned texts of a split, first and second ones, or those of some sides."""
+        for side in self.sides if sides is None else sides:
             texts = self.texts(split, side)
             yield from (clean(texts.text(row)) for row in range(len(texts)))
 
 
-def write_tokens(folder: Path, stored: StoredRows, tokenizer: Tokenizer, clean: Callable[[str], str]) -> None:
-    """Tokenize all splits: whole texts, so that one entry serves every max_length and way to truncate."""
+def write_tokens(
+    folder: Path, stored: StoredRows, tokenizers: Mapping[str, Tokenizer], clean: Callable[[str], str]
+) -> None:
+    """Tokenize all splits, each side by its tokenizer: whole texts, so that one entry serves every max_length and way
+    to truncate."""
     sides = [(split, side, stored.texts(split, side)) for split in stored.splits for side in stored.sides]
     sizes: dict[str, Counter[str]] = {split: Counter(bytes=0, words=0) for split in stored.splits}
     total = sum(len(texts.values) for _, _, texts in sides)
     with tqdm(total=total, desc="tokenize", unit="B", unit_scale=True, disable=None, leave=False) as progress:
         for split, side, texts in sides:
+            tokenizer = tokenizers[side]
             with RaggedWriter(folder, f"{split}.{side}", token_type(tokenizer)) as writer:
                 for block in blocks(clean(texts.text(row)) for row in range(len(texts))):
                     rows = tokenizer.encode(block)

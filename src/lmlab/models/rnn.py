@@ -27,7 +27,7 @@ class Recurrent(Network):
     """Embeddings and a stack of recurrent layers: an encoder reads both ways, a decoder from left to right.
 
     With both, the decoder looks at the source as Luong et al. (2015) or Bahdanau et al. (2015) do, by its `alignment`,
-    and each has a table of embeddings of its own unless there is a `shared_embedding`.
+    and each has a table of embeddings of its own with `separate_embeddings`.
 
     `d_model` is the width of the states, of both directions together. The output shares the embeddings' weights, by
     way of a linear map where these are of another width (Inan et al., 2017; Merity et al., 2018).
@@ -52,7 +52,7 @@ class Recurrent(Network):
         ngram_rows: PositiveInt = 100_000,
         ngram_dropout: Fraction = 0.5,
         tie_weights: bool = True,
-        shared_embedding: bool = True,
+        separate_embeddings: bool = False,
     ) -> None:
         super().__init__()
         width, self.alignments = d_embedding or d_model, architecture == "encoder-decoder"
@@ -62,7 +62,7 @@ class Recurrent(Network):
             raise ConfigError(f"d_model {d_model} cannot be halved between two directions", "model.network")
         self.embedding = TokenEmbedding(vocab_size, width, token_dropout=token_dropout)
         self.source_embedding = None
-        if self.alignments and not shared_embedding:
+        if self.alignments and separate_embeddings:
             self.source_embedding = TokenEmbedding(vocab_size, width, token_dropout=token_dropout)
             nn.init.normal_(self.source_embedding.weight, std=HEARD)
         self.ngrams = None

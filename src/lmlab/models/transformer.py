@@ -25,7 +25,7 @@ class Transformer(Network):
 
     Layers are pre-norm; `post_norm` is as first published. `scale_embeddings` makes vectors of tokens as large as the
     sinusoids that are added to them (section 3.4): without it these drown them. With both an encoder and a decoder,
-    each has a table of its own unless there is a `shared_embedding`. An encoder scores the vocabulary with
+    each has a table of its own with `separate_embeddings`. An encoder scores the vocabulary with
     `masked_head` alone.
     """
 
@@ -54,7 +54,7 @@ class Transformer(Network):
         ngram_rows: PositiveInt = 100_000,
         ngram_dropout: Fraction = 0.5,
         tie_weights: bool = True,
-        shared_embedding: bool = True,
+        separate_embeddings: bool = False,
         scale_embeddings: bool = False,
         masked_head: bool = False,
     ) -> None:
@@ -66,7 +66,7 @@ class Transformer(Network):
         self.context = max_length
         self.embedding = TokenEmbedding(vocab_size, d_model, token_dropout=token_dropout)
         self.source_embedding = None
-        if architecture == "encoder-decoder" and not shared_embedding:
+        if architecture == "encoder-decoder" and separate_embeddings:
             self.source_embedding = TokenEmbedding(vocab_size, d_model, token_dropout=token_dropout)
         self.scale = d_model**0.5 if scale_embeddings else None
         self.ngrams = None
