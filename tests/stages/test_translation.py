@@ -27,8 +27,8 @@ SHORT = [word for word in TINY if "max_epochs" not in word] + [
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     cwd = tmp_path_factory.mktemp("translation")
-    kept = "callbacks.checkpoint.keep_validated=3"
-    done = inside(*write_pairs(cwd / "pairs"), *SHORT, kept, "trainer=cpu", cwd=cwd)
+    more = ["callbacks.checkpoint.keep_validated=3", "task.decoding.min_length=2", "trainer=cpu"]
+    done = inside(*write_pairs(cwd / "pairs"), *SHORT, *more, cwd=cwd)
     return cwd, only_run(cwd), done
 
 
@@ -73,7 +73,11 @@ def test_an_average_of_checkpoints_is_tested(finished):
 
 def test_two_processes_decode_each_row_once_and_score_what_one_does(finished):
     cwd, run, _ = finished
+    written = run / "predictions" / "hypotheses_test.csv"
+    before = written.read_text(encoding="utf-8")
+    written.unlink()
     lmlab("stage=test", f"run={run}", "trainer=ddp", cwd=cwd)
+    assert written.read_text(encoding="utf-8") == before and before.count("\n") == 9
     again = next(values for name, values in scores(run).items() if name.startswith("test on") and "avera" not in name)
     expected = scores(run)["test"]
     assert again.keys() == expected.keys() and again["test/rows"] == 8
