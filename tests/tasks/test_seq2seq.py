@@ -67,7 +67,7 @@ def test_each_target_token_is_asked_for_given_those_before(tokenizer, pair):
         logits = pair.logits(pair.decode(read, memory, mask))[0]
         total += F.cross_entropy(logits, target, reduction="sum").item()
     loss, count = made.loss(pair, batch)
-    assert count == (batch["target"] >= 0).sum()
+    assert count == (batch["target"] >= 0).sum() and made.n_tokens(batch) == count + batch["mask"].sum()
     assert loss.item() == pytest.approx(total, rel=1e-5)
 
 

@@ -72,7 +72,7 @@ class Throughput(Callback):
         n_rows, length = batch["mask"].shape
         nearest = min(self.per_token, key=lambda known: abs(known - length))
         self.flops += n_rows * length * self.per_token[nearest]
-        self.new.append(batch["mask"].sum())
+        self.new.append(module.task.n_tokens(batch))  # type: ignore[union-attr]
         self.rows += n_rows
         if (index + 1) % self.every == 0:
             self.measure(trainer)

@@ -56,7 +56,7 @@ class Bert(Network):
     weights hold: only the encoder is pretrained (Rothe et al., 2020, BERT2RND).
     """
 
-    may_begin_anew = ("pooler.", "output.")
+    may_begin_anew: tuple[str, ...] = ("pooler.", "output.")
     is_one_graph = True
 
     def __init__(

@@ -29,7 +29,7 @@ class Transformer(Network):
     `masked_head` alone.
     """
 
-    may_begin_anew = ("output.", "ngrams.")
+    may_begin_anew: tuple[str, ...] = ("output.", "ngrams.")
     is_one_graph = True
 
     def __init__(

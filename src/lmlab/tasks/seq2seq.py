@@ -78,6 +78,9 @@ class Seq2Seq(Task):
         total = F.cross_entropy(logits, target, reduction="sum", label_smoothing=self.label_smoothing)
         return total, torch.tensor(len(target), device=logits.device)
 
+    def n_tokens(self, batch: Mapping[str, Any]) -> Tensor:
+        return batch["mask"].sum() + (batch["target"] != NONE).sum()
+
     def score(self, network: Network, batch: Mapping[str, Any], stage: str) -> dict[str, Any]:
         logits, target = self(network, batch)
         self.sums[stage]["nats"].update(F.cross_entropy(logits, target, reduction="sum").double())  # type: ignore[index]

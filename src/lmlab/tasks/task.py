@@ -20,6 +20,10 @@ class Task(nn.Module):
         """(sum of the loss over the batch's targets, number of targets): sums add up over ranks and micro-batches."""
         raise NotImplementedError
 
+    def n_tokens(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """How many tokens of a batch are read, padding left out, by which speed is told."""
+        return batch["mask"].sum()
+
     def score(self, network: Network, batch: Mapping[str, Tensor], stage: str) -> dict[str, Tensor]:
         """Add the batch to the metrics of `stage` (val or test); what is known of each row, by name."""
         raise NotImplementedError
