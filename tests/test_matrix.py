@@ -21,6 +21,7 @@ MODELS = sorted({path.stem for path in (ROOT / "conf" / "model").glob("*.yaml")}
 SIZED = {  # by a config of their own, not by the keys of TINY
     "hf": "{model_type: llama, hidden_size: 16, num_hidden_layers: 1, num_attention_heads: 2, intermediate_size: 32}"
 }
+PAIRED = {"hf": "{model_type: t5, d_model: 16, d_kv: 8, d_ff: 32, num_layers: 1, num_heads: 2}"}  # from text to text
 CORPORA = {path.stem for path in (ROOT / "conf" / "data").glob("*.yaml")} | {"glue/cola", "glue/mnli", "glue/stsb"}
 # of GLUE, of translations and of summaries: one of each kind, the others have the same tasks
 CORPORA -= {"wmt14", "opus_books", "bible_en_ja", "bible_ja_en", "parallel_files", "cnn_dailymail", "xsum"}
@@ -34,7 +35,8 @@ def test_a_batch_goes_through_or_the_pair_is_refused(model, data, tmp_path, monk
     choice = [f"model={model}", f"data={data}", "trainer=cpu", "logger=csv"]
     if model in SIZED:
         pytest.importorskip("transformers")
-        choice.append(f"model.network.config={SIZED[model]}")
+        sizes = PAIRED if data in ("multi30k", "bbc_headlines") else SIZED
+        choice.append(f"model.network.config={sizes[model]}")
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         plain = compose("config", choice)
         reviews = write_reviews(Path("reviews"), classes=tuple(plain.data.classes or ["negative", "positive"]))

@@ -52,11 +52,11 @@ def composed(
             OmegaConf.update(cfg, key, stand_in)
     config = plain(cfg, origin)
     sweep_keys(config.get("sweep") or {}, origin)
+    refuse_pair(config)  # first: a family need not know what other architectures' options are
     walk(config, (), origin)
     refuse_other_tokenizer(config)
     refuse_decayed_prior(config.get("optimizer") or {}, origin)
     refuse_accumulated_twice(config.get("trainer") or {}, origin)
-    refuse_pair(config)
     refuse_stage(config)
     refuse_export(config)
 

@@ -21,15 +21,15 @@ def unknown_key(override: Override, overrides: Sequence[Override]) -> ConfigErro
     known = dict(keys(outline(chosen(overrides))))
     parent, _, leaf = override.key.rpartition(".")
     target, takes = called(known, parent)
-    if takes is not None and leaf in takes.annotations:
-        fix = f"{target} takes it: write +{override.key}={override.value}"
-        return ConfigError(f"{override.key} is not in the config", "command line", fix)
     if having := [
         name for name in groups()["sweep"] if parent == "sweep" and leaf in option("sweep", name).get("sweep", {})
     ]:
         return ConfigError(f"{override.key} belongs to a search", "command line", f"Add sweep={having[0]}")
     if others := having_it(override.key):
         return ConfigError(f"{override.key} is not in this config", "command line", f"These have it: {others}")
+    if takes is not None and leaf in takes.annotations:
+        fix = f"{target} takes it: write +{override.key}={override.value}"
+        return ConfigError(f"{override.key} is not in the config", "command line", fix)
     top = {group for group in groups() if "/" not in group} | top_level_keys()
     same_name = [key for key, value in known.items() if key.endswith(f".{leaf}") and "${" not in str(value)]
     guess = nearest(override.key, same_name, cutoff=0) or nearest(override.key, known if parent else top, cutoff=0.7)
