@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from lmlab.beams import Beams, beam_search, repeating
+from lmlab.beams import Beams, beam_search, highest, repeating
 from lmlab.nn.network import Network
 
 transformers = pytest.importorskip("transformers")
@@ -179,6 +179,15 @@ def test_the_wide_beam_finds_what_trying_all_texts_finds(network, sources):
     found = beam_search(Rereader(network, tokens, mask), torch.tensor([3]), beams=60, **options)[0]
     ended = next(text for text in found if len(text.tokens) < 3)
     assert ended.tokens == expected and abs(ended.score - best) < 1e-4
+
+
+@pytest.mark.parametrize("width", [7, 50, 1000, 8191])
+def test_the_highest_are_those_of_topk(width):
+    logits = torch.randn(5, width)
+    for k in (1, 4, 7):
+        best, ids = highest(logits, k)
+        expected = logits.topk(k, dim=1)
+        assert torch.equal(best, expected.values) and torch.equal(ids, expected.indices)
 
 
 def test_what_would_repeat():

@@ -110,6 +110,14 @@ def test_a_cache_follows_its_rows_and_sources():
     assert cache[0]["memory_key"].tolist() == [1] and cache[0]["value"].tolist() == [30, 30]
 
 
+def test_as_many_rows_change_places_where_they_lie():
+    keys = torch.arange(4.0)[:, None, None, None].expand(4, 2, 5, 3).clone()
+    cache = {"length": 2, "key": keys}
+    reorder(cache, torch.tensor([1, 1, 0, 3]), None)
+    assert cache["key"] is keys and keys[:, 0, 1, 0].tolist() == [1, 1, 0, 3]
+    assert keys[:, 0, 2, 0].tolist() == [0, 1, 2, 3]  # what is not written yet
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [

@@ -179,13 +179,23 @@ def reorder(cache: dict, rows: Int[Tensor, "M"], sources: Int[Tensor, "b"] | Non
         if isinstance(value, dict):
             reorder(value, rows, sources)
         elif isinstance(value, Tensor):
-            of_memory = isinstance(key, str) and key.startswith("memory")
-            if not of_memory:
-                cache[key] = value.index_select(0, rows)
+            if not (isinstance(key, str) and key.startswith("memory")):
+                cache[key] = chosen(value, rows, cache.get("length"))
             elif sources is not None:
                 cache[key] = value.index_select(0, sources)
         elif hasattr(value, "reorder"):
             value.reorder(rows, sources)
+
+
+def chosen(value: Tensor, rows: Int[Tensor, "M"], length: int | None) -> Tensor:
+    """A tensor's `rows`; in a buffer of keys or values, (B, H, room, d), as far as it is filled and in place: most rows
+    stay where they are."""
+    if len(rows) != len(value) or value.ndim != 4 or length is None:
+        return value.index_select(0, rows)
+    moved = torch.nonzero(rows != torch.arange(len(rows), device=rows.device)).flatten()
+    filled = value[:, :, :length]
+    filled[moved] = filled[rows[moved]]
+    return value
 
 
 def alike(mask: Bool[Tensor, "B S"]) -> list[Int[Tensor, "b"]]:
