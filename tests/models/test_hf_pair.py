@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from jobs import inside, only_run, write_pairs
 from lmlab.check.signatures import signature
 from lmlab.decoding import Decoding, Reader
 from lmlab.errors import CheckpointError, ConfigError
@@ -276,3 +277,29 @@ def test_a_config_builds_it_from_a_folder_alone(tmp_path):
     logits = ours.logits(ours.decode(target, ours.encode(tokens, mask), mask))
     expected = theirs(input_ids=tokens, attention_mask=mask.long(), decoder_input_ids=target).logits
     torch.testing.assert_close(logits, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_run_answers_as_transformers_does_with_what_it_hands_on(tmp_path):
+    pairs = write_pairs(tmp_path / "pairs")
+    tokenizer = Tokenizer("wordpiece", 60, min_frequency=1)
+    tokenizer.train((tmp_path / "pairs" / f"pairs.{side}").read_text() for side in ("eo", "en"))
+    described = transformers.AutoConfig.for_model(**CONFIGS["t5"] | {"pad_token_id": tokenizer.pad_id}, vocab_size=60)
+    transformers.AutoModelForSeq2SeqLM.from_config(described).save_pretrained(tmp_path / "t5")
+    tokenizer.save(tmp_path / "t5" / "tokenizer.json")
+    choices = ["model=hf", "weights=t5", "tokenizer=pretrained", *pairs, "data.max_length=16", "data.batch_tokens=128"]
+    choices += ["trainer=cpu", "logger=csv", "trainer.max_epochs=8", "optimizer.lr=1e-2", "task.decoded_share=0.5"]
+    choices += ["trainer.log_every_n_steps=1", "data.val_share=0.2", "data.test_share=0.2"]
+    inside(*choices, cwd=tmp_path)
+    run = only_run(tmp_path)
+    (tmp_path / "t5").rename(tmp_path / "gone")  # no later stage needs it
+    asked = ["un kat", "duo hund tri"]
+    (tmp_path / "asked.txt").write_text("".join(f"{text}\n" for text in asked))
+    told = inside("stage=predict", f"run={run}", "stage.input=asked.txt", cwd=tmp_path).stdout.splitlines()
+    inside("stage=export", f"run={run}", "stage.output=handed", cwd=tmp_path)
+    read = transformers.AutoTokenizer.from_pretrained(tmp_path / "handed")
+    theirs = transformers.AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "handed")
+    for text, line in zip(asked, told, strict=True):
+        given = read([text], return_tensors="pt")
+        source = given["input_ids"]
+        written = theirs.generate(source, num_beams=4, max_new_tokens=min(16, 2 * source.shape[1] + 10))
+        assert read.decode(written[0], skip_special_tokens=True) == json.loads(line)["output"] != ""
