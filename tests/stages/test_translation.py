@@ -73,6 +73,7 @@ def test_an_average_of_checkpoints_is_tested(finished):
 
 def test_two_processes_decode_each_row_once_and_score_what_one_does(finished):
     cwd, run, _ = finished
+    inside("stage=test", f"run={run}", cwd=cwd)
     written = run / "predictions" / "hypotheses_test.csv"
     before = written.read_text(encoding="utf-8")
     written.unlink()
