@@ -6,7 +6,8 @@ The network is as Vaswani et al. published it, post-norm with fixed sinusoids, 2
 what MarianMTModel is; both begin with the same weights. Training: target tokens a second beside Seq2SeqTrainer with
 DataCollatorForSeq2Seq, whose batches have as many rows as lmlab's have on average. Decoding: sentences a second with
 four beams beside `generate(num_beams=4)` on the test split, in batches of `--sentences`; texts of random weights do
-not end, so each has `--length` tokens, and how many are equal token for token is printed.
+not end, so each has `--length` tokens. Those of a run of these sizes do: add `weights=<run folder> tokenizer=pretrained
+--length 0`. How many texts are equal token for token is printed.
 """
 
 import argparse
@@ -35,10 +36,13 @@ SETTINGS = [
 ]
 
 
+MOST = 64  # tokens of a text that may end before
+
+
 def main() -> None:
     parser = side_by_side.parser(__doc__, steps=15, warmup=3)
     parser.add_argument("--sentences", type=int, default=64, help="decoded side by side")
-    parser.add_argument("--length", type=int, default=20, help="tokens of each decoded text")
+    parser.add_argument("--length", type=int, default=20, help="tokens of each decoded text; 0: until it ends")
     arguments = parser.parse_args()
     sides = {
         "train/lmlab": train_lmlab,
@@ -126,7 +130,7 @@ def by_lmlab(job: Any, arguments: argparse.Namespace) -> Any:
     from lmlab.decoding import Decoding
 
     network, tokenizer, n = job.module.network.eval(), job.corpus.tokenizer, arguments.length
-    decoding = Decoding(beams=4, min_length=n, max_length=n, length_ratio=None)
+    decoding = Decoding(beams=4, min_length=n, max_length=n or MOST, length_ratio=None)
     ids = {"first": tokenizer.sep_id, "stop": tokenizer.sep_id, "vocabulary": tokenizer.vocab_size}
 
     def write(tokens: Any, mask: Any) -> list[list[int]]:
@@ -140,9 +144,10 @@ def by_transformers(job: Any, arguments: argparse.Namespace) -> Any:
 
     def write(tokens: Any, mask: Any) -> list[list[int]]:
         made = model.generate(
-            input_ids=tokens, attention_mask=mask.long(), num_beams=4, min_new_tokens=n, max_new_tokens=n
+            input_ids=tokens, attention_mask=mask.long(), num_beams=4, min_new_tokens=n, max_new_tokens=n or MOST
         )
-        return made[:, 1:].tolist()
+        stop = job.corpus.tokenizer.sep_id
+        return [row[: row.index(stop) if stop in row else None] for row in made[:, 1:].tolist()]
 
     return write
 
