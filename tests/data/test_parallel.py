@@ -38,6 +38,14 @@ def side(some: Parallel, ids: torch.Tensor) -> str:
     return some.tokenizer.decode(ids[ids >= 0].tolist())
 
 
+def source(some: Parallel, split: str, row: int) -> str:
+    return some.stored.texts(split).text(row)
+
+
+def reference(some: Parallel, split: str, row: int) -> str:
+    return some.stored.texts(split, "pair").text(row)
+
+
 def test_rows_become_batches_with_the_texts_they_came_from(folder, tmp_path):
     some = parallel(folder, tmp_path)
     some.setup("fit")
@@ -45,8 +53,8 @@ def test_rows_become_batches_with_the_texts_they_came_from(folder, tmp_path):
     for batch in some.train_dataloader():
         assert batch.keys() == {"rows", "tokens", "mask", "target"}
         for row, tokens, target in zip(batch["rows"].tolist(), batch["tokens"], batch["target"], strict=True):
-            assert side(some, tokens) == some.source_text("train", row)
-            assert side(some, target) == some.target_text("train", row)
+            assert side(some, tokens) == source(some, "train", row)
+            assert side(some, target) == reference(some, "train", row)
             assert target[target != NONE][-1] == some.tokenizer.sep_id
             assert some.text("train", row) == "\n".join(pairs(40)[row])
             seen.add(row)
@@ -59,14 +67,14 @@ def test_only_what_is_scored_has_references(folder, tmp_path):
     some = parallel(folder, tmp_path)
     for split, loader in (("val", some.val_dataloader()), ("test", some.test_dataloader())):
         for batch in loader:
-            assert batch["reference"] == [some.target_text(split, row) for row in batch["rows"].tolist()]
+            assert batch["reference"] == [reference(some, split, row) for row in batch["rows"].tolist()]
 
 
 @pytest.mark.parametrize("architecture", ["encoder-decoder", "decoder"])
 def test_a_batch_of_texts_is_that_of_the_splits_without_targets(folder, tmp_path, architecture):
     some = parallel(folder, tmp_path, architecture=architecture, max_length=10)
     for batch in some.test_dataloader():
-        texts = [some.source_text("test", row) for row in batch["rows"].tolist()]
+        texts = [source(some, "test", row) for row in batch["rows"].tolist()]
         fresh = some.batch(texts)
         assert fresh.keys() == {"rows", "tokens", "mask"}
         assert torch.equal(fresh["tokens"], batch["tokens"]) and torch.equal(fresh["mask"], batch["mask"])
@@ -114,9 +122,9 @@ def test_all_layouts_hold_the_same_rows(tmp_path):
 def test_the_other_direction_is_another_corpus(folder, tmp_path):
     there = parallel(folder, tmp_path)
     back = parallel(folder, tmp_path, source_language="en", target_language="de")
-    assert (back.source_text("val", 3), back.target_text("val", 3)) == (
-        there.target_text("val", 3),
-        there.source_text("val", 3),
+    assert (source(back, "val", 3), reference(back, "val", 3)) == (
+        reference(there, "val", 3),
+        source(there, "val", 3),
     )
     with pytest.raises(ConfigError, match="source and target are both 'en'"):
         parallel(folder, tmp_path, source_language="en")

@@ -7,6 +7,8 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import ProgressBar
 from tqdm import tqdm
 
+COUNTS = ("rows", "tokens", "length", "reference_length", "words", "reference_words")  # that tell of no progress
+
 
 class TrainingProgress(ProgressBar):
     """A tqdm bar over optimizer steps on a terminal; a line at each validation everywhere."""
@@ -34,13 +36,14 @@ class TrainingProgress(ProgressBar):
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         if self.bar is None or trainer.sanity_checking:
             return
-        values = {name: value for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
-        told = "  ".join(
-            f"{name} {float(value):.4f}" for name, value in values.items() if name not in ("val/rows", "val/tokens")
-        )
+        told = [f"epoch {trainer.current_epoch + 1}", f"step {trainer.global_step}"]
+        for name, value in trainer.callback_metrics.items():
+            if name.startswith("val/") and name.removeprefix("val/") not in COUNTS:
+                told.append(f"{name} {float(value):.4f}")
         speed = trainer.callback_metrics.get("throughput/tokens_per_second")
-        pace = "" if speed is None else f"  {float(speed):,.0f} tokens/s"
-        tqdm.write(f"epoch {trainer.current_epoch + 1}  step {trainer.global_step}  {told}{pace}", file=sys.stdout)
+        if speed is not None:
+            told.append(f"{float(speed):,.0f} tokens/s")
+        tqdm.write("  ".join(told), file=sys.stdout)
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         if self.bar is not None:

@@ -31,14 +31,14 @@ class Loading(LightningDataModule):
     def __init__(
         self,
         *,
-        max_length: PositiveInt,
-        lanes: bool,
-        batch_tokens: PositiveInt,
-        eval_batch_tokens: PositiveInt,
-        min_rows: PositiveInt,
-        pool: PositiveInt,
-        n_workers: NonNegativeInt,
-        seed: Seed,
+        max_length: PositiveInt = 256,
+        lanes: bool = False,
+        batch_tokens: PositiveInt = 16384,
+        eval_batch_tokens: PositiveInt = 32768,
+        min_rows: PositiveInt = 8,
+        pool: PositiveInt = 32,
+        n_workers: NonNegativeInt = 0,
+        seed: Seed = 1,
     ) -> None:
         super().__init__()
         self.max_length, self.lanes = max_length, lanes

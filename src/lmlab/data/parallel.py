@@ -138,12 +138,6 @@ class Parallel(Corpus):
             told[f"truncated_{side}s"] = {split: round(share, 4) for split, share in shares.items()}
         return told
 
-    def source_text(self, split: str, row: int) -> str:
-        return self.stored.texts(split, "text").text(row)
-
-    def target_text(self, split: str, row: int) -> str:
-        return self.stored.texts(split, "pair").text(row)
-
 
 def second(tokenizer: Tokenizer) -> Tokenizer:
     """Another one of its kind, not trained yet, or that of the targets which lies beside it in a run."""
