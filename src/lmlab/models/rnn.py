@@ -162,8 +162,9 @@ class RecurrentModule(LanguageModule):
 
     def on_fit_start(self) -> None:
         corpus: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-        if self.network.ngrams is not None and self.trainer.ckpt_path is None:
-            self.network.ngrams.learn(corpus.training_tokens(), self.ngram_min_count)
+        ngrams = self.network.ngrams
+        if ngrams is not None and not ngrams.learned and self.trainer.ckpt_path is None:
+            ngrams.learn(corpus.training_tokens(), self.ngram_min_count)
         if self.loaded is not None:
             n_ranks, n_parts = self.trainer.world_size, self.trainer.accumulate_grad_batches
             for micro in range(n_parts):

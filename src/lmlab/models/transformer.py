@@ -162,9 +162,10 @@ class TransformerModule(LanguageModule):
         self.ngram_min_count = ngram_min_count
 
     def on_fit_start(self) -> None:
-        if self.network.ngrams is not None and self.trainer.ckpt_path is None:
+        ngrams = self.network.ngrams
+        if ngrams is not None and not ngrams.learned and self.trainer.ckpt_path is None:
             corpus = self.trainer.datamodule  # type: ignore[attr-defined]
-            self.network.ngrams.learn(corpus.training_tokens(), self.ngram_min_count)
+            ngrams.learn(corpus.training_tokens(), self.ngram_min_count)
 
 
 def initialize(module: nn.Module) -> None:

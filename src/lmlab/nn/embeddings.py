@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from lmlab.nn.noise import Noise
 
+EMPTY = torch.iinfo(torch.int64).max  # a key of no n-gram, behind all others
+
 
 class TokenEmbedding(Noise):
     """A vector for each token; in training, whole tokens are blanked at random (Iyyer et al., 2015, section 3.1)."""
@@ -48,10 +50,15 @@ class NgramEmbedding(Noise):
             raise ValueError(f"{max(orders)}-grams of {vocab_size} tokens do not fit in 63 bits")
         self.vocab_size, self.d_model, self.orders, self.dropout = vocab_size, d_model, tuple(orders), dropout
         self.tables = nn.ModuleList(nn.Embedding(rows + 1, d_model, padding_idx=0) for _ in self.orders)
-        self.register_buffer("keys", torch.full((len(self.orders), rows), torch.iinfo(torch.int64).max))
+        self.register_buffer("keys", torch.full((len(self.orders), rows), EMPTY))
         for table in self.tables:
             nn.init.normal_(table.weight, std=0.002)  # type: ignore[arg-type]
             nn.init.zeros_(table.weight[0])  # type: ignore[index]
+
+    @property
+    def learned(self) -> bool:
+        """Whether it has its vocabulary, as weights of another training bring it."""
+        return bool((self.keys < EMPTY).any())
 
     def forward(self, tokens: Int[Tensor, "B T"]) -> Float[Tensor, "B T D"]:
         states = torch.zeros(*tokens.shape, self.d_model, device=tokens.device)
