@@ -38,7 +38,7 @@ class TrainingProgress(ProgressBar):
             return
         told = [f"epoch {trainer.current_epoch + 1}", f"step {trainer.global_step}"]
         for name, value in trainer.callback_metrics.items():
-            if name.startswith("val/") and name.removeprefix("val/") not in COUNTS:
+            if name.startswith("val/") and name.removeprefix("val/") not in COUNTS and not name.endswith("_rows"):
                 told.append(f"{name} {float(value):.4f}")
         speed = trainer.callback_metrics.get("throughput/tokens_per_second")
         if speed is not None:

@@ -76,6 +76,14 @@ class Network(nn.Module):
         weight = mask.unsqueeze(-1).to(states.dtype)  # (B, T, 1)
         return (states * weight).sum(1) / weight.sum(1).clamp(min=1)
 
+    def neighbour_loss(self, tokens: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> tuple[Tensor, Tensor]:
+        """(the sum of what it costs to tell the words of a batch by their neighbours, the number of such pairs)."""
+        raise NotImplementedError(f"{type(self).__name__} does not learn words by their neighbours.")
+
+    def word_vectors(self) -> Float[Tensor, "V D"]:
+        """A vector for each entry of the vocabulary."""
+        raise NotImplementedError(f"{type(self).__name__} has no table of word vectors.")
+
     def vector(
         self, tokens: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"], segments: Int[Tensor, "B T"] | None = None
     ) -> Float[Tensor, "B D"]:

@@ -10,6 +10,7 @@ from lmlab.terminal import print_columns, print_table
 QUESTIONS = {  # what a stage that answers is asked, for example
     "predict": "stage.input=texts.csv",
     "generate": 'stage.prompt="Once upon a time"',
+    "neighbours": "stage.words=[good,bad]",
     "score": "stage.input=texts.txt",
 }
 

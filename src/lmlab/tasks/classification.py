@@ -15,9 +15,9 @@ from torchmetrics.classification import (
 )
 
 from lmlab.errors import ConfigError
+from lmlab.evaluation.correlation import Matthews
 from lmlab.nn.network import Network
 from lmlab.ranges import Fraction, PositiveFloat, PositiveInt
-from lmlab.tasks.correlation import Matthews
 from lmlab.tasks.linear_head import linear_head, pooled
 from lmlab.tasks.task import Task
 

@@ -9,9 +9,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lmlab.errors import ConfigError
+from lmlab.evaluation.correlation import Correlations
 from lmlab.nn.network import Network
 from lmlab.ranges import Fraction, PositiveInt
-from lmlab.tasks.correlation import Correlations
 from lmlab.tasks.linear_head import linear_head, pooled
 from lmlab.tasks.task import Task
 

@@ -5,7 +5,7 @@ import torch
 from scipy import stats
 from sklearn.metrics import matthews_corrcoef
 
-from lmlab.tasks.correlation import Correlations, Matthews, ranks
+from lmlab.evaluation.correlation import Correlations, Matthews, ranks
 
 
 @pytest.mark.parametrize("n_classes", [2, 4])
