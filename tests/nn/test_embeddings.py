@@ -36,6 +36,14 @@ def decoded(key, order):
     return tuple(reversed(digits))
 
 
+def test_weights_of_another_training_bring_their_ngrams():
+    first, second = (NgramEmbedding(40, 4, (2,), rows=8) for _ in range(2))
+    assert not first.learned
+    first.learn([torch.tensor([[7, 8, 9, 1, 7, 8]])], min_count=2)
+    second.load_state_dict(first.state_dict())
+    assert first.learned and second.learned
+
+
 def test_a_row_depends_on_the_ngram_alone_and_unknown_ones_add_nothing():
     ngrams = NgramEmbedding(40, 4, (2,), rows=8).eval()
     ngrams.learn([torch.tensor([[7, 8, 9, 1, 7, 8]])], min_count=2)

@@ -40,6 +40,19 @@ def here(finished, monkeypatch, capsys):
     return call
 
 
+def test_ngrams_that_weights_bring_are_those_their_vectors_were_learned_for(finished, tmp_path):
+    cwd, run, _ = finished
+    write_reviews(tmp_path / "reviews", n=3)
+    shape = [word for word in TINY if word not in ("tokenizer=word", "tokenizer.min_frequency=1")]
+    words = ["data=text_files", "data.path=reviews", f"weights={run}", "tokenizer=pretrained", *shape]
+    inside(*words, "trainer=cpu", cwd=tmp_path)
+    first, second = (
+        torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]["network.ngrams.keys"]
+        for folder in (run, only_run(tmp_path))
+    )
+    assert torch.equal(first, second) and (first < first.max()).any()
+
+
 def test_the_run_folder_holds_what_the_architecture_says(finished):
     cwd, run, done = finished
     held = {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()}
