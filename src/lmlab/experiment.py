@@ -84,6 +84,9 @@ class Experiment:
                     part.config = self.config
         else:
             callbacks = [part for part in callbacks if not isinstance(part, Checkpoints)]
+        if fitting and not self.module.automatic_optimization and settings["accumulate_grad_batches"] != 1:
+            what = f"{type(self.module).__name__} moves its weights at each batch: none are accumulated"
+            raise ConfigError(what, "trainer", "Set trainer.accumulate_grad_batches=1; a batch is data.batch_tokens")
         trainer = instantiate(settings | {"_partial_": True})(
             callbacks=callbacks,
             logger=loggers,

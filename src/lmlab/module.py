@@ -92,6 +92,8 @@ class LanguageModule(LightningModule):
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Turn the summed gradients into those of the mean, clip them, log what the step was."""
+        if not self.automatic_optimization:  # of a family that moves its weights in place
+            return
         total = self.trainer.strategy.reduce(torch.stack(self.summed).sum(0), reduce_op="sum")
         self.summed.clear()
         if self.unfreezing:
@@ -119,6 +121,15 @@ class LanguageModule(LightningModule):
                 "train/lr": torch.tensor(highest_rate(optimizer)),
             }
         )
+
+    def log_in_place(self, loss: Tensor, count: Tensor, rate: float) -> None:
+        """Log a step of a family that moves its weights itself: the sum of its losses over all ranks, and how many."""
+        loss, count = self.trainer.strategy.reduce(torch.stack((loss, count)).double(), reduce_op="sum")
+        mean = loss / count.clamp(min=1)
+        if not mean.isfinite():
+            where = f"loss {float(mean):.4g} at step {self.trainer.global_step + 1}, learning rate {rate:.3g}"
+            raise NotANumber(where, "training", "The last checkpoint is from before it; lower optimizer.lr")
+        self.log_step({"train/loss": mean.float(), "train/lr": torch.tensor(rate)})
 
     def add_prior(self, std: float, scale: Tensor) -> None:
         """Add what turns maximum likelihood into maximum a posteriori, to gradients not yet multiplied by `scale`.

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.optim import SGD, Optimizer
+from torch.optim import SGD
 
-from lmlab.errors import ConfigError, NotANumber
+from lmlab.errors import ConfigError
 from lmlab.module import LanguageModule
 from lmlab.nn.embeddings import NgramEmbedding, TokenEmbedding
 from lmlab.nn.huffman import paths
@@ -251,7 +251,7 @@ class Word2VecModule(LanguageModule):
         parts = [*zip(words.split(self.words_at_once), documents.split(self.words_at_once), strict=True)]
         if index % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             with torch.no_grad():
-                self.tell(self.network.loss_of(*parts[0]), rate)
+                self.log_in_place(*self.network.loss_of(*parts[0]), rate)
         before = [table.detach().clone() for table in self.network.parameters()] if self.trainer.world_size > 1 else []
         for part in parts:
             self.network.move(*part, rate)
@@ -261,15 +261,3 @@ class Word2VecModule(LanguageModule):
         optimizer.step()  # of no gradient: it counts the steps
         self.lr_schedulers().step()  # type: ignore[union-attr]
         return None
-
-    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        if self.network.output is None:
-            super().on_before_optimizer_step(optimizer)
-
-    def tell(self, found: tuple[Tensor, Tensor], rate: float) -> None:
-        loss, count = self.trainer.strategy.reduce(torch.stack(found).double(), reduce_op="sum")
-        mean = loss / count.clamp(min=1)
-        if not mean.isfinite():
-            where = f"loss {float(mean):.4g} at step {self.trainer.global_step + 1}, learning rate {rate:.3g}"
-            raise NotANumber(where, "training", "The last checkpoint is from before it; lower optimizer.lr")
-        self.log_step({"train/loss": mean.float(), "train/lr": torch.tensor(rate)})
