@@ -11,7 +11,7 @@ LAYERS = [
     {"errors", "ranges", "names"},  # words that all others share
     {"published"},
     {"nn", "tokenizer", "signals"},
-    {"sampling", "lookup", "beams"},
+    {"sampling", "lookup", "beams", "vector_files"},
     {"generate", "evaluation"},
     {"decoding"},
     {"tasks", "data", "optimizers", "muon", "flops"},
@@ -20,6 +20,7 @@ LAYERS = [
     {
         "experiment",
         "weights",
+        "starting_vectors",
         "memory",
         "job",
         "check",

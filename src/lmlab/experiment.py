@@ -23,6 +23,7 @@ from lmlab.distributed import DDP, processes
 from lmlab.errors import CheckpointError, ConfigError, LmlabError
 from lmlab.module import LanguageModule
 from lmlab.run_directory import RunDirectory
+from lmlab.starting_vectors import begin_with
 
 
 class Experiment:
@@ -47,8 +48,14 @@ class Experiment:
         parts["prior_std"] = self.config["optimizer"].get("prior_std")
         model = instantiate({**self.config["model"], "_partial_": True}, "model")
         module = model(task=task, seed=self.config["seed"], **parts)
-        if self.stage == "fit" and self.config.get("weights") and not self.config.get("resume"):
-            weights.load(module.network, task, self.config["weights"])
+        network = self.config["model"]["network"]
+        if self.stage == "fit" and not self.config.get("resume"):
+            if self.config.get("weights"):
+                weights.load(module.network, task, self.config["weights"])
+            if network.get("embeddings"):
+                begin_with(module.network, self.corpus.tokenizer, network["embeddings"], instantiate)
+        if network.get("freeze_embeddings"):
+            module.network.embedding.requires_grad_(False)
         module.adapt()
         trainer = self.config["trainer"]
         if self.stage in FIRST_STAGES and trainer.get("activation_checkpointing"):
@@ -164,14 +171,14 @@ def refuse_other_weights(config: DictConfig) -> None:
         instantiate(cast(dict[str, Any], OmegaConf.to_container(config.tokenizer, resolve=True)))
     if config.weights and not config.resume and options.get("config_json") is None:  # which builds what it has read
         with torch.device("meta"):
-            network = instantiate(options)
+            network = instantiate(options, "model.network")
         weights.matched(network, config.weights)
         weights.refuse_other_options(options, config.weights)
 
 
 def instantiate(node: Mapping[str, Any], group: str = "") -> Any:
     """Hydra's instantiate behind the list of what a config may name (ARCHITECTURE, section 4)."""
-    node = {key: value for key, value in node.items() if key not in METADATA.get(group, ())}
+    node = without_metadata(node, group)
     refuse_foreign(node)
     try:
         return hydra.utils.instantiate(node, _convert_="all")
@@ -179,6 +186,13 @@ def instantiate(node: Mapping[str, Any], group: str = "") -> Any:
         if isinstance(error.__cause__, LmlabError):
             raise error.__cause__ from None
         raise
+
+
+def without_metadata(node: Mapping[str, Any], place: str) -> dict[str, Any]:
+    """A part's config as its constructor takes it."""
+    own = {key: value for key, value in node.items() if key not in METADATA.get(place, ())}
+    below = {key: f"{place}.{key}" for key in own if f"{place}.{key}" in METADATA}
+    return own | {key: without_metadata(own[key], inside) for key, inside in below.items()}
 
 
 def refuse_foreign(node: Mapping[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """Word vectors from raw text to the neighbours of a word: learned, resumed, learned by two processes, asked."""
 
 import csv
+import json
 import random
 import shutil
 from pathlib import Path
@@ -118,3 +119,59 @@ def test_two_processes_learn_what_one_does(text, tmp_path, family):
     done = inside("stage=neighbours", f"run={run}", "stage.words=[cat]", "stage.n=4", cwd=tmp_path)
     rows = [line.split("│")[1:-1] for line in done.stdout.splitlines() if line.startswith("│")]
     assert {row[0].strip() for row in rows} == set(ANIMALS) - {"cat"}
+
+
+def classifier(labelled: Path, *more: str) -> list[str]:
+    model = ["model=lstm", "tokenizer=word", "tokenizer.min_frequency=1", "model.network.d_model=8"]
+    where = ["data=text_files", f"data.path={labelled}", "data.classes=[animal,metal]", "trainer.max_epochs=1"]
+    return [*model, *where, "trainer=cpu", "logger=csv", "trainer.limit_train_batches=1", "optimizer.lr=1e-9", *more]
+
+
+@pytest.fixture
+def labelled(tmp_path) -> Path:
+    rows = [f"{kind},{' '.join(words)} zebra\n" for kind, words in (("animal", ANIMALS), ("metal", METALS))]
+    path = tmp_path / "rows.csv"
+    path.write_text("label,text\n" + "".join(rows * 40))
+    return path
+
+
+@pytest.mark.parametrize("format", ["run", "word2vec", "word2vec_binary", "safetensors"])
+def test_vectors_start_another_family(finished, labelled, tmp_path, format):
+    _, source = finished
+    vectors = words_of(source)
+    if format != "run":
+        inside("stage=export", f"run={source}", f"stage.format={format}", f"stage.output={tmp_path}/out", cwd=tmp_path)
+        (source,) = (tmp_path / "out").iterdir()
+    frozen = ["model.network.freeze_embeddings=true", f"model.network.embeddings={source}"]
+    done = inside(*classifier(labelled, *frozen), cwd=tmp_path)
+    assert "10 of 11 entries begin with its vectors" in done.stderr
+    run = only_run(tmp_path)
+    table = weights(run)["network.embedding.table.weight"]
+    ids = json.loads((run / "tokenizer.json").read_text())["model"]["vocab"]
+    for word in (*ANIMALS, *METALS):
+        torch.testing.assert_close(table[ids[word]], vectors[word], rtol=1e-5, atol=1e-6)
+    inside("stage=test", f"run={run}", cwd=tmp_path)  # needs none of the vectors' files
+
+
+def words_of(run: Path) -> dict[str, torch.Tensor]:
+    state = weights(run)
+    table = state["network.embedding.table.weight"]
+    if "network.output_bias" in state:  # GloVe
+        table = table + state["network.output.weight"]
+    ids = json.loads((run / "tokenizer.json").read_text())["model"]["vocab"]
+    return {word: table[id] for word, id in ids.items()}
+
+
+def test_vectors_that_do_not_fit_are_told(finished, labelled, tmp_path):
+    _, source = finished
+    bad = [
+        (f"model.network.embeddings={source}", "model.network.d_model=16", "8 wide and the table 16"),
+        (f"model.network.embeddings={source}", "tokenizer=char", "none of the"),
+        ("model.network.embeddings=none.txt", "seed=1", "no word vectors"),
+        (f"model.network.embeddings={tmp_path}", "seed=1", "no best.ckpt"),
+    ]
+    for embeddings, more, told in bad:
+        words = [word for word in classifier(labelled) if word.partition("=")[0] != more.partition("=")[0]]
+        words = [word for word in words if "tokenizer.min" not in word] if "char" in more else words
+        done = inside(*words, embeddings, more, cwd=tmp_path, check=False)
+        assert done.returncode != 0 and told in done.stderr and "Traceback" not in done.stderr, done.stderr

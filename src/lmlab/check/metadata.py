@@ -27,6 +27,7 @@ METADATA: dict[str, dict[str, str]] = {  # place -> key -> its annotation; "": o
         "writes_by": "Literal['encoder-decoder', 'decoder']",
         "finetuning_lr": "PositiveFloat",
     },
+    "model.network": {"embeddings": "str | None", "freeze_embeddings": "bool"},
     "optimizer": {"prior_std": "PositiveFloat | None"},
     "trainer": {
         "compile": "bool",

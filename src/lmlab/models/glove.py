@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -23,6 +24,7 @@ from lmlab.optimizers import highest_rate
 from lmlab.ranges import Fraction, PositiveFloat, PositiveInt
 from lmlab.tasks.task import Task
 from lmlab.tokenizer import Tokenizer
+from lmlab.vector_files import writers
 
 log = logging.getLogger(__name__)
 
@@ -132,6 +134,10 @@ class GloveModule(LanguageModule):
         super().__init__(network, task, **parts)
         self.automatic_optimization = network.output is None
         self.order_of: int | None = None  # the epoch of `order`
+
+    @property
+    def exports(self) -> dict[str, Callable[[Path, Tokenizer], list[Path]]]:
+        return writers(lambda: self.network.word_vectors().detach().float().cpu().numpy())
 
     def on_fit_start(self) -> None:
         if self.network.output is not None:

@@ -1,6 +1,7 @@
 """word2vec: a vector for each word, by which its neighbours can be told from other words (Mikolov et al., 2013)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ from lmlab.optimizers import highest_rate
 from lmlab.ranges import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt
 from lmlab.tasks.task import Task
 from lmlab.tokenizer import Tokenizer
+from lmlab.vector_files import writers
 
 ORDINARY = Tokenizer.mask_id + 1  # the first id that is a word
 
@@ -219,6 +221,10 @@ class Word2VecModule(LanguageModule):
         super().__init__(network, task, **parts)
         self.words_at_once, self.ngram_min_count = words_at_once, ngram_min_count
         self.automatic_optimization = network.output is None
+
+    @property
+    def exports(self) -> dict[str, Callable[[Path, Tokenizer], list[Path]]]:
+        return writers(lambda: self.network.word_vectors().detach().float().cpu().numpy())
 
     def on_fit_start(self) -> None:
         corpus: Any = self.trainer.datamodule  # type: ignore[attr-defined]
