@@ -9,7 +9,7 @@ import pytest
 SRC = Path(__file__).resolve().parents[1] / "src"
 LAYERS = [
     {"errors", "ranges", "names"},  # words that all others share
-    {"published"},
+    {"published", "phrases"},
     {"nn", "tokenizer", "signals"},
     {"sampling", "lookup", "beams", "vector_files"},
     {"generate", "evaluation"},

@@ -1,3 +1,4 @@
+import random
 import subprocess
 import sys
 
@@ -146,3 +147,24 @@ def test_a_published_tokenizer_brings_its_special_ids_and_its_frame(kind, tmp_pa
         if kind == "bert":
             assert pairs["segments"][row][pairs["mask"][row]].tolist() == one.type_ids
     assert alone["tokens"][1][alone["mask"][1]].tolist() == pipeline.encode("film").ids
+
+
+def test_words_that_belong_together_become_one_entry(tmp_path):
+    draw = random.Random(0)
+    texts = [" ".join(draw.choices(["New York", "San Diego", "new", "a", "of", "day", "7 8"], k=9)) for _ in range(200)]
+    tokenizer = Tokenizer("word", 40, lowercase=True, phrases=2)
+    tokenizer.train(iter(texts))
+    assert {entry for entry in tokenizer.entries() if " " in entry} == {"new york", "san diego"}
+    tokenizer.save(tmp_path / "tokenizer.json")
+    for spec in (tokenizer, Tokenizer("word", 40, path=tmp_path / "tokenizer.json")):
+        (ids,) = spec.encode(["A day of New York, new yorkers, San Diego"])
+        known = [spec.entries()[id] for id in ids]
+        assert known == ["a", "day", "of", "new york", "[UNK]", "new", "[UNK]", "[UNK]", "san diego"]
+    assert len(tokenizer) <= 40
+
+
+def test_phrases_are_of_words_and_need_room():
+    with pytest.raises(ConfigError, match="phrases are made of words"):
+        Tokenizer("bpe", 400, phrases=5)
+    with pytest.raises(ConfigError, match="no room"):
+        Tokenizer("word", 40, phrases=36)

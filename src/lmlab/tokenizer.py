@@ -5,14 +5,15 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from tokenizers import Tokenizer as Pipeline
 
 from lmlab.errors import ConfigError, DataError, InputMissing
+from lmlab.phrases import learn_phrases
 from lmlab.published import tokenizer_file
-from lmlab.ranges import PositiveInt
+from lmlab.ranges import NonNegativeInt, PositiveInt
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")  # unset, each later fork is told off on stderr
 
@@ -57,6 +58,7 @@ class Tokenizer:
         *,
         min_frequency: PositiveInt = 2,
         lowercase: bool = False,
+        phrases: NonNegativeInt = 0,
         path: str | Path | None = None,
     ) -> None:
         if kind not in (*KINDS, PRETRAINED):
@@ -68,7 +70,11 @@ class Tokenizer:
         if vocab_size < smallest:
             raise ConfigError(f"tokenizer.vocab_size: at least {smallest} expected for {kind}, got {vocab_size}")
         self.kind, self.vocab_size = kind, vocab_size
-        self.min_frequency, self.lowercase = min_frequency, lowercase
+        if phrases and kind != "word":
+            raise ConfigError(f"phrases are made of words, not of what tokenizer={kind} learns", "tokenizer.phrases")
+        if phrases and vocab_size - phrases < smallest:
+            raise ConfigError(f"{phrases} phrases leave no room for words", "tokenizer.vocab_size", "Make it larger")
+        self.min_frequency, self.lowercase, self.phrases = min_frequency, lowercase, phrases
         self.path = tokenizer_file(str(path)) if kind == PRETRAINED else Path(path) if path else None
         self._pipeline: Pipeline | None = None
         if self.path:
@@ -86,7 +92,7 @@ class Tokenizer:
             "vocab_size": self.vocab_size,
             "min_frequency": self.min_frequency,
             "lowercase": self.lowercase,
-        }
+        } | ({"phrases": self.phrases} if self.phrases else {})
 
     @property
     def fingerprint(self) -> str:
@@ -94,7 +100,7 @@ class Tokenizer:
         return hashlib.sha256(self._ready().to_str().encode()).hexdigest()
 
     def train(self, texts: Iterable[str]) -> None:
-        """Learn the vocabulary from `texts`, which are read once.
+        """Learn the vocabulary from `texts`, which are read once, and with phrases are held meanwhile.
 
         The trainers of `tokenizers` for wordpiece and unigram break ties by chance, so that two processes may learn
         slightly different pieces from one text: what counts is the tokenizer.json that a run keeps.
@@ -103,9 +109,12 @@ class Tokenizer:
         if self.lowercase:
             steps = [normalizers.Lowercase()] + ([pipeline.normalizer] if pipeline.normalizer else [])
             pipeline.normalizer = normalizers.Sequence(steps)
+        texts = list(texts) if self.phrases else texts
         if trainer is not None:
-            options |= {"vocab_size": self.vocab_size, "special_tokens": list(SPECIALS)}
+            options |= {"vocab_size": self.vocab_size - self.phrases, "special_tokens": list(SPECIALS)}
             pipeline.train_from_iterator(texts, trainer(show_progress=sys.stderr.isatty(), **options))
+        if self.phrases:
+            learn_phrases(pipeline, cast(list[str], texts), self.phrases, len(SPECIALS))
         self._adopt(pipeline, "the training text")
 
     def load(self, path: str | Path) -> None:
