@@ -80,6 +80,11 @@ def learned(module: LanguageModule) -> list[nn.Parameter]:
     return [parameter for parameter in module.parameters() if parameter.requires_grad]
 
 
+def has_gradients(module: LanguageModule) -> bool:
+    """Not if it is counted, or moves its weights itself, row by row."""
+    return bool(learned(module)) and module.automatic_optimization
+
+
 def longest_rows(experiment: Experiment, n: int) -> list[int]:
     rows = experiment.corpus.datasets["train"]
     if isinstance(rows, Blocks):  # which are all of one length
@@ -130,8 +135,8 @@ def tokens_at_once(experiment: Experiment) -> int:
     """
     ranks = experiment.settings["devices"] * experiment.settings["num_nodes"]
     all_of_it = math.ceil(experiment.corpus.batch_tokens / ranks)
-    if not learned(experiment.module):
-        return all_of_it  # it is counted
+    if not has_gradients(experiment.module):
+        return all_of_it
     need, device = needed(experiment), root_device(experiment)
     sharing = 1 if device.type == "cuda" else experiment.settings["devices"]
     room = int(SHARE * available(device) / sharing) - need.fixed

@@ -107,6 +107,12 @@ def test_another_optimizer_is_refused(text, tmp_path, family, told):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+def test_a_training_is_checked_before_it_runs(text, tmp_path, family):
+    done = inside("stage=check", *job(text, family), "trainer.batch_tokens=auto", cwd=tmp_path)
+    assert "10 of 40 entries" in done.stdout or "15 of 40 entries" in done.stdout
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_batches_are_not_accumulated(text, tmp_path, family):
     done = inside(*job(text, family), "trainer.accumulate_grad_batches=2", cwd=tmp_path, check=False)
     assert done.returncode == 2 and "accumulate_grad_batches=1" in done.stderr

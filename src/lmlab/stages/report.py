@@ -77,8 +77,8 @@ def number(value: float | None) -> str:
 
 def cost_of_a_batch(experiment: Experiment) -> dict[str, str]:
     """FLOPs a token and memory, measured on small training batches."""
-    if not memory.learned(experiment.module):
-        return {}  # it is counted
+    if not memory.has_gradients(experiment.module):
+        return {}
     need, settings = memory.needed(experiment), experiment.settings
     module, n_ranks = experiment.module, settings["devices"] * settings["num_nodes"]
     batch: Any = experiment.corpus.datasets["train"][memory.longest_rows(experiment, 8)]
