@@ -12,6 +12,8 @@ QUESTIONS = {  # what a stage that answers is asked, for example
     "generate": 'stage.prompt="Once upon a time"',
     "neighbours": "stage.words=[good,bad]",
     "score": "stage.input=texts.txt",
+    "index": "stage.input=texts.txt",
+    "search": 'stage.query="what is asked"',
 }
 
 
