@@ -10,8 +10,6 @@ from torch.utils.data import Dataset
 from lmlab.data.dataset import Batch, TokenizedRows
 from lmlab.data.ragged import Ragged
 
-NAMES = ("tokens", "positive", "negative")  # of a batch, by the side: queries, documents, documents not to be found
-
 
 class SideRows(Dataset[Batch]):
     """The rows of one split: indexed with a list of row numbers, it answers with a batch of each side."""
@@ -40,8 +38,9 @@ class SideRows(Dataset[Batch]):
 
     def __getitem__(self, rows: list[int]) -> Batch:
         batch, *others = (side[rows] for side in self.sides)
-        for name, other in zip(NAMES[1:], others, strict=False):
-            batch.update({name: other["tokens"], f"{name}_mask": other["mask"]})  # type: ignore[typeddict-item]
+        batch["positive"], batch["positive_mask"] = others[0]["tokens"], others[0]["mask"]
+        if len(others) > 1:
+            batch["negative"], batch["negative_mask"] = others[1]["tokens"], others[1]["mask"]
         batch["contents"] = torch.from_numpy(self.contents[rows])
         if self.labels is not None:
             labels = torch.from_numpy(self.labels[rows])

@@ -82,14 +82,13 @@ def noise_of(modules: Iterable[nn.Module], seed: int, rows: Int[Tensor, "B"]) ->
 def redrawn(module: nn.Module, number: int) -> Iterator[None]:
     """The time in which the texts that `noise_of` has named draw other numbers, as a further text of the same row must:
     what two texts drop alike would tell that they belong together."""
-    sources = [part for part in module.modules() if isinstance(part, Noise) and part.texts is not None]
-    before = [source.texts for source in sources]
-    for source in sources:
-        source.texts = hashed(hashed(source.texts) + number)
+    sources = [(part, part.texts) for part in module.modules() if isinstance(part, Noise) and part.texts is not None]
+    for source, texts in sources:
+        source.texts = hashed(hashed(texts) + number)
     try:
         yield
     finally:
-        for source, texts in zip(sources, before, strict=True):
+        for source, texts in sources:
             source.texts = texts
 
 

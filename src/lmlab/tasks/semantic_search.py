@@ -1,5 +1,6 @@
 """Vectors of texts that lie near each other where one answers the other, or means the same."""
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -7,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torchmetrics import SumMetric
+from torchmetrics import Metric, SumMetric
 
 from lmlab.errors import ConfigError
 from lmlab.evaluation import retrieval
@@ -21,7 +22,8 @@ from lmlab.tasks.task import Task
 
 SIDES = ("tokens", "mask"), ("positive", "positive_mask"), ("negative", "negative_mask")
 POOLING: dict[str, Callable[..., Tensor]] = {"mean": mean_state, "first": first_state, "last": last_states}
-SCORED = ("spearman", "pearson")
+SCORED = ("spearman", "pearson")  # metrics of pairs, and of queries that find documents
+RANKED = ("ndcg_10", "recall_1", "recall_5", "recall_10", "mrr_10")
 Found = Literal["ndcg_10", "recall_1", "recall_5", "recall_10", "mrr_10", "spearman", "pearson"]
 
 
@@ -53,10 +55,18 @@ class SemanticSearch(Task):
         if len(span) != 2 or span[0] >= span[1]:
             what = f"task.span: a lower and an upper end expected, got {list(span)}"
             raise ConfigError(what, fix="Write [low, high]")
+        scored = objective == "cosine"
+        if wrong := [name for name in metrics if (name in SCORED) != scored]:
+            what = f"task.metrics: {wrong[0]} is not what task.objective={objective} is judged by"
+            fix = f"Choose of {', '.join(SCORED if scored else RANKED)}, with data.metrics= or task.metrics="
+            raise ConfigError(what, fix=fix)
         self.objective, self.temperature, self.margin = objective, temperature, margin
-        self.pooling, self.matryoshka, self.span, self.measured = pooling, matryoshka, tuple(span), tuple(metrics)
-        self.vectors = nn.ModuleDict({stage: retrieval.Vectors() for stage in ("val", "test")})
-        self.correlations = nn.ModuleDict({stage: nn.ModuleDict() for stage in ("val", "test")})  # by width
+        self.pooling, self.span, self.measured = pooling, tuple(span), tuple(metrics)
+        self.widths = (*sorted(matryoshka), None)  # how many numbers of a vector are compared; None: all
+        found: dict[str, Metric] = {"vectors": retrieval.Vectors()}
+        if scored:
+            found = {str(width): Correlations() for width in self.widths}
+        self.found = nn.ModuleDict({stage: nn.ModuleDict(copy.deepcopy(found)) for stage in ("val", "test")})
         self.rows = nn.ModuleDict({stage: SumMetric() for stage in ("val", "test")})
 
     def forward(self, network: Network, batch: Mapping[str, Tensor]) -> Float[Tensor, "B D"]:
@@ -65,8 +75,13 @@ class SemanticSearch(Task):
 
     def vector(self, network: Network, tokens: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B D"]:
         if self.pooling is None:  # the family's own
-            return network.vector(tokens, mask).float()
-        return POOLING[self.pooling](network.encode(tokens, mask), mask).float()
+            found = network.vector(tokens, mask)
+        else:
+            found = POOLING[self.pooling](network.encode(tokens, mask), mask)
+        if len(self.widths) > 1 and self.widths[-2] >= found.shape[1]:
+            what = f"task.matryoshka: {self.widths[-2]} is no prefix of the {found.shape[1]} numbers of a vector"
+            raise ConfigError(what, fix="Give smaller ones")
+        return found.float()
 
     def sides(self, network: Network, batch: Mapping[str, Tensor]) -> list[Float[Tensor, "B D"]]:
         """The vectors of the queries, of their documents and, where a corpus has them, of documents that are not."""
@@ -76,28 +91,21 @@ class SemanticSearch(Task):
                 found.append(self.vector(network, batch[tokens], batch[mask]))
         return found
 
-    def widths(self, full: int) -> list[int]:
-        """How many numbers of a vector are compared: the prefixes, and all."""
-        if too_wide := [width for width in self.matryoshka if width > full]:
-            raise ConfigError(f"task.matryoshka: {too_wide[0]} is more than the {full} numbers of a vector")
-        return sorted({*self.matryoshka, full})
-
     def n_tokens(self, batch: Mapping[str, Tensor]) -> Tensor:
         return torch.stack([batch[mask].sum() for _, mask in SIDES if mask in batch]).sum()
 
     def loss(self, network: Network, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         sides = self.sides(network, batch)
-        widths = self.widths(sides[0].shape[1])
         with torch.autocast(sides[0].device.type, enabled=False):  # cosines / temperature need their digits
             if self.objective == "cosine":
                 target = self.target(batch)
-                losses = [(cosine(*sides[:2], width) - target).square().sum() for width in widths]
+                losses = [(cosine(sides[0], sides[1], width) - target).square().sum() for width in self.widths]
             else:
-                losses = self.losses_among_all(sides, batch["contents"], widths)
+                losses = self.losses_among_all(sides, batch["contents"])
         return torch.stack(losses).mean(), torch.tensor(len(sides[0]), device=sides[0].device)
 
     def losses_among_all(
-        self, sides: Sequence[Float[Tensor, "B D"]], contents: Int[Tensor, "B S"], widths: Sequence[int]
+        self, sides: Sequence[Float[Tensor, "B D"]], contents: Int[Tensor, "B S"]
     ) -> list[Float[Tensor, ""]]:
         """The sum over own queries, for each width, of what it costs to find their documents among those of all."""
         queries, (positives, first), all_contents = sides[0], gathered(sides[1]), gathered(contents)[0]
@@ -107,8 +115,8 @@ class SemanticSearch(Task):
         own, told = first + torch.arange(len(queries), device=queries.device), contents.unsqueeze(2)
         # no wrong answers: the query, the answer in another row, and what answers the same query there
         other = (numbers != told[:, 0]) & (numbers != told[:, 1]) & (asked != told[:, 0])
-        cut = ((F.normalize(queries[:, :width], dim=1), F.normalize(documents[:, :width], dim=1)) for width in widths)
-        return [self.costs(some @ all_of_them.T, own, other).sum() for some, all_of_them in cut]
+        cut = [[F.normalize(some[:, :width], dim=1) for some in (queries, documents)] for width in self.widths]
+        return [self.costs(one @ others.T, own, other).sum() for one, others in cut]
 
     def costs(
         self, cosines: Float[Tensor, "B M"], own: Int[Tensor, "B"], other: Bool[Tensor, "B M"]
@@ -131,40 +139,29 @@ class SemanticSearch(Task):
     def score(self, network: Network, batch: Mapping[str, Tensor], stage: str) -> dict[str, Tensor]:
         sides, told = self.sides(network, batch), {"rows": batch["rows"]}
         self.rows[stage].update(len(sides[0]))
-        if self.ranks:
-            self.vectors[stage].update(sides, batch["contents"])
-        if not self.ranks or {*SCORED} & {*self.measured}:
-            target, low, high = self.target(batch), *self.span
-            for width in self.widths(sides[0].shape[1]):
-                estimate = cosine(*sides[:2], width)
-                self.correlation(stage, width, target.device).update(estimate, target)
-            told |= {"score": batch["score"], "estimate": low + (high - low) * estimate}
-        return told
-
-    @property
-    def ranks(self) -> bool:
-        """Whether an evaluation lets queries find documents."""
-        return self.objective != "cosine" or bool({*self.measured} - {*SCORED})
-
-    def correlation(self, stage: str, width: int, device: torch.device) -> Correlations:
-        found = self.correlations[stage]
-        if str(width) not in found:  # type: ignore[operator]
-            found[str(width)] = Correlations().to(device)  # type: ignore[index]
-        return found[str(width)]  # type: ignore[index, return-value]
+        if self.objective != "cosine":
+            self.found[stage]["vectors"].update(sides, batch["contents"])  # type: ignore[index]
+            return told
+        target, low, high = self.target(batch), *self.span
+        for width in self.widths:
+            estimate = cosine(sides[0], sides[1], width)
+            self.found[stage][str(width)].update(estimate, target)  # type: ignore[index]
+        return told | {"score": batch["score"], "estimate": low + (high - low) * estimate}
 
     def results(self, stage: str) -> dict[str, float]:
-        told: dict[str, float] = {}
-        scored = {int(width): metric.compute() for width, metric in self.correlations[stage].items()}  # type: ignore[operator]
-        texts = self.vectors[stage].compute() if self.ranks else None
-        full = max(scored, default=1) if texts is None else texts.queries.shape[1]
-        for width in self.widths(full):
-            found = {} if texts is None else retrieval.measures(*retrieval.hits(texts, width))
-            found |= {name: value.item() for name, value in scored[width].items() if name in SCORED} if scored else {}
-            last = width == full
-            told |= {name if last else f"{name}_d{width}": found[name] for name in self.measured[: None if last else 1]}
-        loss = scored[full]["loss"].item() if self.objective == "cosine" else self.loss_among_all(texts)
-        n_documents = {} if texts is None else {"documents": float(len(texts.documents))}
-        return {"loss": loss} | told | {"rows": self.rows[stage].compute().item()} | n_documents
+        found = {name: metric.compute() for name, metric in self.found[stage].items()}  # type: ignore[operator]
+        rows = {"rows": self.rows[stage].compute().item()}
+        if self.objective == "cosine":
+            told = {width: {name: found[str(width)][name].item() for name in SCORED} for width in self.widths}
+            return {"loss": found["None"]["loss"].item()} | self.named(told) | rows
+        texts = found["vectors"]
+        told = {width: retrieval.measures(*retrieval.hits(texts, width)) for width in self.widths}
+        return {"loss": self.loss_among_all(texts)} | self.named(told) | rows | {"documents": len(texts.documents)}
+
+    def named(self, told: Mapping[int | None, Mapping[str, float]]) -> dict[str, float]:
+        """The metrics that are asked for, and of prefixes the first of them."""
+        of_prefixes = {f"{self.measured[0]}_d{width}": told[width][self.measured[0]] for width in self.widths[:-1]}
+        return {name: told[None][name] for name in self.measured} | of_prefixes
 
     def loss_among_all(self, texts: retrieval.Texts) -> float:
         """The mean over all answers of what it costs to find each among the documents that are none."""
@@ -175,19 +172,20 @@ class SemanticSearch(Task):
         return total / max(1, len(texts.relevant))
 
     def tables(self, stage: str) -> dict[str, Any]:
-        if not (scored := self.correlations[stage]):
+        if self.objective != "cosine":
             return {}
-        told = scored[max(scored, key=int)].compute()  # type: ignore[call-overload, index]
+        told = self.found[stage]["None"].compute()  # type: ignore[index]
         return {"estimates": {name: told[name].tolist() for name in ("scores", "estimates")}}
 
     def reset(self, stage: str) -> None:
-        for metric in (self.vectors[stage], self.rows[stage], *self.correlations[stage].values()):  # type: ignore[operator]
+        for metric in (self.rows[stage], *self.found[stage].values()):  # type: ignore[operator]
             metric.reset()
 
     def predict(self, network: Network, batch: Mapping[str, Tensor]) -> list[dict[str, Any]]:
         """How alike the two texts of a pair are, on the scale of the scores where there are some."""
         low, high = self.span
-        cosines = cosine(*self.sides(network, batch)[:2]).cpu()
+        one, other, *_ = self.sides(network, batch)
+        cosines = cosine(one, other).cpu()
         return [{"score": low + (high - low) * value} for value in cosines.tolist()]
 
 
