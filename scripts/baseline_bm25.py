@@ -36,7 +36,7 @@ METRICS = ("ndcg_10", "recall_1", "recall_5", "recall_10", "mrr_10")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("overrides", nargs="*", default=["data=bbc_search"], help="as for src/run.py")
-    parser.add_argument("--epochs", type=int, default=20, help="of the word vectors")
+    parser.add_argument("--epochs", type=int, default=10, help="of the word vectors")
     arguments = parser.parse_args()
     conf = Path(__file__).resolve().parents[1] / "conf"
     with initialize_config_dir(str(conf), version_base="1.3"):
