@@ -35,7 +35,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         vectors, queries = drawn(folder / "vectors.npy", arguments.rows, arguments.width, arguments.queries)
-        expected = KINDS["exact"].search(folder, vectors, queries, FOUND)[1]
+        expected = KINDS["exact"](folder, vectors).search(queries, FOUND)[1]
         rows = [measured(kind, folder / kind, vectors, queries, expected, arguments) for kind in arguments.kinds]
     header = ["kind", "built, s", "MiB beside vectors", "first query, s", "a query of many, ms", f"recall@{FOUND}"]
     print_columns(
@@ -65,10 +65,11 @@ def measured(
     KINDS[kind].build(folder, vectors, factory=options.factory, links=options.links)
     built = time.perf_counter() - began
     began = time.perf_counter()
-    KINDS[kind].search(folder, vectors, queries[:1], FOUND, candidates=options.candidates)
+    index = KINDS[kind](folder, vectors)
+    index.search(queries[:1], FOUND, candidates=options.candidates)
     first = time.perf_counter() - began
     began = time.perf_counter()
-    found = KINDS[kind].search(folder, vectors, queries, FOUND, candidates=options.candidates)[1]
+    found = index.search(queries, FOUND, candidates=options.candidates)[1]
     each = (time.perf_counter() - began) / len(queries)
     right = np.mean([len(set(some) & set(all_of_them)) for some, all_of_them in zip(found, expected, strict=True)])
     size = sum(file.stat().st_size for file in folder.iterdir()) / 2**20

@@ -64,9 +64,10 @@ def test_one_query_is_answered_in_the_terminal(finished):
 
 def test_a_file_of_queries_and_a_pipe_of_them(finished, monkeypatch):
     cwd, run, _ = finished
-    (cwd / "queries.csv").write_text("query\n" + "".join(f"{query}\n" for query, _, _ in asked(40)))
+    (cwd / "queries.csv").write_text("query\n" + "".join(f"{query}\n" for query, _, _ in asked(40)) + '" "\n')
     words = ["stage=search", f"run={run}", "stage.n=2"]
-    inside(*words, "stage.input=queries.csv", "stage.text_column=query", "stage.output=found.jsonl", cwd=cwd)
+    named = ["stage.input=queries.csv", "stage.text_column=query", "stage.output=found.jsonl"]
+    assert "left out 1 blank queries" in inside(*words, *named, cwd=cwd).stderr
     rows = [json.loads(line) for line in (cwd / "found.jsonl").read_text().splitlines()]
     assert len(rows) == 80 and rows[0].keys() == {"query", "rank", "score", "row", "text"}
     assert [row["text"] for row in rows[::2]] == [document for _, document, _ in asked(40)]
@@ -90,7 +91,7 @@ def test_an_index_holds_what_the_run_says_of_its_texts(finished):
 @pytest.mark.parametrize("kind", ["faiss", "hnsw"])
 def test_an_approximate_index_finds_the_same(finished, kind):
     cwd, run, _ = finished
-    if find_spec(nearest.KINDS[kind].name) is None:
+    if find_spec(nearest.KINDS[kind].package) is None:
         done = inside("stage=index", f"run={run}", f"stage.index={kind}", "stage.output=no", cwd=cwd, check=False)
         assert done.returncode == 2 and "pip install 'lmlab[search]'" in done.stderr
         assert not (cwd / "no").exists()
@@ -198,16 +199,18 @@ def test_weights_are_judged_as_they_are(finished, tmp_path):
 @pytest.mark.parametrize("kind", ["exact", "faiss", "hnsw"])
 def test_the_nearest_are_those_that_sorting_finds(kind, tmp_path):
     searcher = nearest.KINDS[kind]
-    if searcher.name and find_spec(searcher.name) is None:
+    if searcher.package and find_spec(searcher.package) is None:
         with pytest.raises(LmlabError, match="is not installed"):
             searcher.library()
         return
     draw = np.random.default_rng(0)
     vectors, queries = (draw.normal(size=(n, 8)).astype(np.float32) for n in (500, 6))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     vectors[7] = vectors[3]  # of two that are alike, the first
     searcher.build(tmp_path, vectors)
-    cosines, rows = searcher.search(tmp_path, vectors, queries, 9)
+    index = searcher(tmp_path, vectors)
+    cosines, rows = index.search(queries, 9)
     expected = np.argsort(-(queries @ vectors.T), axis=1, kind="stable")[:, :9]
     assert (rows == expected).all()
     np.testing.assert_allclose(cosines, np.take_along_axis(queries @ vectors.T, expected, 1), rtol=1e-5)
-    assert searcher.search(tmp_path, vectors, queries, 500)[1].shape == (6, 500)
+    assert index.search(queries, 500)[1].shape == (6, 500)

@@ -1,5 +1,6 @@
 """Find the texts of an index that lie nearest to what is asked."""
 
+import logging
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from lmlab.stages.predict import ready
 from lmlab.stages.rows import arriving, groups, opened, row_writer
 from lmlab.stages.vector_index import VectorIndex, cut, folder_of, model_of
 
+log = logging.getLogger(__name__)
 SHOWN = 200  # characters of a text in the terminal
 
 
@@ -39,9 +41,13 @@ def search(
     ready(experiment, checkpoint)
     queries = iter([query]) if query is not None else stream(input or "-", text_column, experiment.corpus.encoding)
     grouped = arriving(queries, batch_rows) if query is None and input in (None, "-") else groups(queries, batch_rows)
+    n_blank = 0
     with opened(output or "-") as file:
         write = row_writer(file, Path(output or "").suffix[1:] or "jsonl")
-        for group in grouped:
+        for some in grouped:
+            n_blank += len(some) - len(group := [text for text in some if text.strip()])
+            if not group:
+                continue
             asked = cut(vectors(experiment, group), found.facts["width"])
             for text, answers in zip(group, nearest(found, asked, n, candidates, parameters), strict=True):
                 for answer in answers:
@@ -50,6 +56,8 @@ def search(
                     else:
                         write({"query": text} | answer)
             file.flush()
+    if n_blank:
+        log.warning("left out %d blank queries", n_blank)
 
 
 def nearest(

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +34,13 @@ class VectorIndex:
             what = f"the index is not whole: vectors {self.vectors.shape}, {len(self.texts)} texts, expected {shape}"
             raise DataError(what, str(folder), "Make it again with stage=index")
 
+    @cached_property
+    def kind(self) -> nearest.Exact:
+        return nearest.KINDS[self.facts["kind"]](self.folder, self.vectors)
+
     def search(self, queries: np.ndarray, n: int, **options: Any) -> tuple[np.ndarray, np.ndarray]:
         """(cosines, rows), both (B, n), the nearest first, of queries of length 1; `options` are those of the kind."""
-        return nearest.KINDS[self.facts["kind"]].search(
-            self.folder, self.vectors, queries, min(n, len(self.texts)), **options
-        )
+        return self.kind.search(queries, min(n, len(self.texts)), **options)
 
     def refuse_other(self, model: str) -> None:
         """Raises CheckpointError if another model made the vectors than that which a query's is made with."""
