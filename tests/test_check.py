@@ -179,7 +179,7 @@ def test_pairs_that_cannot_be_name_those_that_can():
     with pytest.raises(ConfigError, match="and Imdb has text, label alone .*fit this corpus: .*classification"):
         refuse_pair(config)
     config = outline({"model": "ngram", "data": "glue/stsb"})
-    with pytest.raises(ConfigError, match="Regression puts a head on states, .*fit this task: (?!.*ngram).*lstm"):
+    with pytest.raises(ConfigError, match="Regression reads a vector from states, .*fit this task: (?!.*ngram).*lstm"):
         refuse_pair(config)
     config = outline({"data": "glue/stsb", "task": "classification"})
     with pytest.raises(ConfigError, match="needs label, and STSB has text, score.*fit this task: .*glue/rte"):

@@ -13,6 +13,7 @@ from lmlab import check
 from lmlab.errors import ConfigError
 from lmlab.job import run
 from pair_files import write_table
+from search_files import write_asked
 
 SIZES = {"gpt2_medium", "gpt2_large", "gpt2_xl"}  # of a family: that they compose is told by test_configs.py
 SIZES |= {"bert_tiny", "bert_mini", "bert_small", "bert_large", "minilm", "roberta_large"}
@@ -23,8 +24,8 @@ SIZED = {  # by a config of their own, not by the keys of TINY
 }
 PAIRED = {"hf": "{model_type: t5, d_model: 16, d_kv: 8, d_ff: 32, num_layers: 1, num_heads: 2}"}  # from text to text
 CORPORA = {path.stem for path in (ROOT / "conf" / "data").glob("*.yaml")} | {"glue/cola", "glue/mnli", "glue/stsb"}
-# of GLUE, of translations and of summaries: one of each kind, the others have the same tasks
-CORPORA -= {"wmt14", "opus_books", "bible_en_ja", "bible_ja_en", "parallel_files", "cnn_dailymail", "xsum"}
+# of GLUE, of translations, summaries and searches: one of each kind, the others have the same tasks
+CORPORA -= {"wmt14", "opus_books", "bible_en_ja", "bible_ja_en", "parallel_files", "cnn_dailymail", "xsum", "quora"}
 
 
 @pytest.mark.parametrize("data", sorted(CORPORA))
@@ -40,8 +41,11 @@ def test_a_batch_goes_through_or_the_pair_is_refused(model, data, tmp_path, monk
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         plain = compose("config", choice)
         reviews = write_reviews(Path("reviews"), classes=tuple(plain.data.classes or ["negative", "positive"]))
-        if data.startswith("glue/"):
+        if data.startswith("glue/") or data == "stsb":
             reviews = write_glue(Path("glue"))
+        elif "document" in plain.data.provides:
+            names = (plain.data.text_column, plain.data.pair_column, plain.data.negative_column)
+            reviews = write_asked(Path("asked.csv"), 60, [name for name in names if name])
         elif "target" in plain.data.provides:
             reviews = write_table(Path("pairs.csv"), (plain.data.text_column, plain.data.target_column))
         elif plain.data.label_column is None:

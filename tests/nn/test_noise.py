@@ -6,7 +6,7 @@ from torch import nn
 
 from lmlab.nn.attention import SelfAttention
 from lmlab.nn.embeddings import TokenEmbedding
-from lmlab.nn.noise import Dropout, KeyDropout, hashed, noise_of
+from lmlab.nn.noise import Dropout, KeyDropout, hashed, noise_of, redrawn
 
 
 def dropped(layer, rows, length=3, seed=5):
@@ -74,6 +74,22 @@ def test_whole_tokens_are_blanked_wherever_the_text_stands():
     with noise_of([embedding], 1, torch.tensor([6])):
         assert torch.equal(embedding(tokens[:1])[0], whole[2])
     assert set((whole == 0).float().mean(-1).unique().tolist()) == {0.0, 1.0}
+
+
+def test_further_texts_of_a_row_draw_other_numbers():
+    layer, x, rows = Dropout(0.5), torch.ones(3, 64), torch.tensor([4, 5, 6])
+    with noise_of([layer], 1, rows):
+        first = layer(x)
+        with redrawn(layer, 1):
+            second = layer(x)
+        with redrawn(layer, 2):
+            third = layer(x)
+        assert torch.equal(layer(x), first)
+    assert layer.texts is None
+    agree = [(one == other).float().mean(1) for one, other in ((first, second), (first, third), (second, third))]
+    assert all(share.max() < 0.8 for share in agree)
+    with noise_of([layer], 1, rows[1:]), redrawn(layer, 1):
+        assert torch.equal(layer(x[1:]), second[1:])
 
 
 def test_the_hash_is_splitmix64():

@@ -103,6 +103,10 @@ class Checkpoints(Checkpoint):
             files.point(self.folder / "best.ckpt", self.folder / self.kept[-1])
         trainer.strategy.barrier()
 
+    def on_fit_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        if not self.kept:  # trainer.max_epochs=0: the weights that it began with
+            self.on_train_end(trainer, module)
+
     def teardown(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
         if stage == "fit":  # a resumed training that was at its end already has not counted its last step
             trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step

@@ -16,7 +16,7 @@ matplotlib.use("Agg")
 
 UNDRAWN = {  # counts, and what the loss or another score shows already
     *("val/rows", "val/tokens", "val/words", "val/reference_words", "val/length", "val/reference_length"),
-    *("val/perplexity", "val/word_perplexity", "val/length_ratio"),
+    *("val/perplexity", "val/word_perplexity", "val/length_ratio", "val/documents"),
 }
 OF_100 = ("val/bleu", "val/chrf", "val/ter", "val/rouge")  # the beginnings of what is no share, but a percentage
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from lmlab.check.signatures import Signature
 
 METADATA: dict[str, dict[str, str]] = {  # place -> key -> its annotation; "": only its own reader knows
-    "data": {"provides": "", "metrics": "", "span": "", "bleu_tokenizer": "str"},
+    "data": {"provides": "", "metrics": "", "span": "", "objective": "", "bleu_tokenizer": "str"},
     "task": {
         **dict.fromkeys(
             ("needs", "architecture", "batches", "label_column", "labels", "monitor", "mode", "answers"), ""
@@ -14,6 +14,7 @@ METADATA: dict[str, dict[str, str]] = {  # place -> key -> its annotation; "": o
         "token_dropout": "Fraction",
         "ngram_orders": "Sequence[PositiveInt]",
         "masked_head": "bool",
+        "family_pooling": "str",
     },
     "model": {
         "architectures": "",

@@ -30,9 +30,9 @@ def refuse_pair(config: Mapping[str, Any]) -> None:
             f"Models that fit this task: {listed(families_with(shape))}. "
             f"Tasks that fit this model: {listed(tasks_with(shapes))}",
         )
-    if model.get("head") == "none" and "score" in needs:
+    if model.get("head") == "none" and {"score", "document"} & {*needs}:
         raise ConfigError(
-            f"{called(task)} puts a head on states, and those of {called(model.get('network', model))} are the "
+            f"{called(task)} reads a vector from states, and those of {called(model.get('network', model))} are the "
             "log-probabilities of classes",
             "model and task",
             f"Models that fit this task: {listed(families_with(str(shape), headed=True))}",

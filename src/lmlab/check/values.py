@@ -73,7 +73,7 @@ STRICTER = {  # what other people's constructors leave open, in the same notatio
         "limit_train_batches": LIMIT,
         "limit_val_batches": LIMIT,
         "log_every_n_steps": "PositiveInt",
-        "max_epochs": "PositiveInt | Literal[-1] | None",
+        "max_epochs": "NonNegativeInt | Literal[-1] | None",
         "max_steps": "PositiveInt | Literal[-1]",
         "max_time": "Duration | None",
         "num_nodes": "PositiveInt",

@@ -12,10 +12,15 @@ class BbcHeadlines(Parallel):
     packages = (ARTICLES,)
 
     def read_package(self) -> Splits:
-        rows: dict[str, Row] = {}
-        files = list(articles())
-        for file, text in files:
-            headline, _, body = text.partition("\n")
-            rows.setdefault(" ".join(body.split()), Row(body.strip(), None, str(file), headline.strip()))
-        self.counted["copies_dropped"] = len(files) - len(rows)
-        return {"train": [*rows.values()]}
+        rows, self.counted["copies_dropped"] = headed()
+        return {"train": rows}
+
+
+def headed() -> tuple[list[Row], int]:
+    """(an article and its headline in each row, how many files repeat an article)."""
+    rows: dict[str, Row] = {}
+    files = list(articles())
+    for file, text in files:
+        headline, _, body = text.partition("\n")
+        rows.setdefault(" ".join(body.split()), Row(body.strip(), None, str(file), headline.strip()))
+    return [*rows.values()], len(files) - len(rows)

@@ -16,6 +16,12 @@ class Columns:
     text: str = "text"
     label: str | None = "label"  # None: raw text
     pair: str | None = None
+    negative: str | None = None  # of a text that the first one is not to find
+
+    @property
+    def sides(self) -> tuple[str, ...]:
+        """The texts that a row has."""
+        return ("text", *["pair"] * (self.pair is not None), *["negative"] * (self.negative is not None))
 
     def row(self, record: dict[str, Any], place: str) -> Row:
         return Row(
@@ -23,6 +29,7 @@ class Columns:
             None if self.label is None else _label(value(record, self.label, place), place),
             place,
             None if self.pair is None else words(record, self.pair, place),
+            None if self.negative is None else words(record, self.negative, place),
         )
 
 

@@ -16,6 +16,7 @@ from lmlab.data.dataset import Batch, TokenizedRows
 from lmlab.data.loading import Rows
 from lmlab.data.ragged import Ragged
 from lmlab.data.reading import Reading
+from lmlab.data.sides import SideRows
 from lmlab.data.store import StoredRows, tokenized, write_tokens
 from lmlab.errors import ConfigError, DataError
 from lmlab.ranges import PositiveInt
@@ -34,7 +35,7 @@ class Corpus(Reading):
         *,
         tokenizer: Tokenizer,
         cache: str | Path,
-        batches: Literal["rows", "blocks"] = "rows",
+        batches: Literal["rows", "blocks", "sides"] = "rows",
         truncation: Literal["head", "head_tail", "tail"] = "head",
         stride: PositiveInt | None = None,
         separate_documents: bool = False,
@@ -150,7 +151,12 @@ class Corpus(Reading):
         labels = self.stored.labels(split)
         return self._rows_of(sides, labels)
 
-    def _rows_of(self, sides: Sequence[Ragged], labels: np.ndarray | None = None) -> TokenizedRows:
+    def _rows_of(self, sides: Sequence[Ragged], labels: np.ndarray | None = None) -> TokenizedRows | SideRows:
+        if self.batches == "sides" and len(sides) > 1:
+            return SideRows(sides, [self._tokenized_rows([side]) for side in sides], labels)
+        return self._tokenized_rows(sides, labels)
+
+    def _tokenized_rows(self, sides: Sequence[Ragged], labels: np.ndarray | None = None) -> TokenizedRows:
         return TokenizedRows(
             sides,
             labels,
@@ -184,9 +190,15 @@ class Corpus(Reading):
         """A batch of texts that are in no split, made as those of the splits are."""
         if (pairs is None) != (self.columns.pair is None):
             raise DataError("this model takes pairs of texts" if pairs is None else "this model takes single texts")
-        given = [texts] if pairs is None else [texts, pairs]
+        return self._batch([texts] if pairs is None else [texts, pairs])
+
+    def lone(self, texts: Sequence[str]) -> Batch:
+        """A batch of texts in no split, each by itself where the splits have pairs."""
+        return self._batch([texts])
+
+    def _batch(self, given: Sequence[Sequence[str]]) -> Batch:
         sides = [tokenized(map(self.clean, side), self.tokenizer) for side in given]
-        return self._rows_of(sides)[list(range(len(texts)))]
+        return self._rows_of(sides)[list(range(len(given[0])))]
 
     def documents(self, split: str) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """(token ids, where each document begins and the last one ends, the class of each if they are labelled)."""

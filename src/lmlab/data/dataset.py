@@ -22,6 +22,11 @@ class Batch(TypedDict):
     mask: Tensor  # (B, T) bool, True where there is a real token
     label: NotRequired[Tensor]  # (B,) int64, the class; absent for texts to be predicted
     score: NotRequired[Tensor]  # (B,) float32, where labels are numbers on a scale
+    positive: NotRequired[Tensor]  # (B, U) int64, where each text of a pair stands alone: the document of each query
+    positive_mask: NotRequired[Tensor]  # (B, U) bool
+    negative: NotRequired[Tensor]  # (B, V) int64, a document that it must not find, where the corpus has one
+    negative_mask: NotRequired[Tensor]  # (B, V) bool
+    contents: NotRequired[Tensor]  # (B, S) int64, a number for each text of a row, the same where the same text stands
     segments: NotRequired[Tensor]  # (B, T) int64, 1 where the second text of a pair stands; absent without pairs
     target: NotRequired[Tensor]  # (B, T) int64, of blocks the token after each; -100 where none is to be scored
     #                              (B, U) int64, of pairs source -> target the target, then [SEP] if all of it fits

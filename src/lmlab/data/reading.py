@@ -99,7 +99,8 @@ class Reading(Loading):
         return {
             "corpus": type(self).__qualname__,
             "source": [self.source, origin[self.source]()],
-            "columns": [columns.text, columns.label, columns.pair, self.labels == "scores"],
+            "columns": [columns.text, columns.label, columns.pair, self.labels == "scores"]
+            + [name for name in (columns.negative,) if name],
             "reading": [self.encoding, self.path_split, self.max_blank, self.configured_classes],
             "cut": self.cut,
         }
@@ -123,7 +124,7 @@ class Reading(Loading):
                 found,
                 self.configured_classes,
                 labels=self.labels,
-                pairs=self.read_columns.pair is not None,
+                sides=self.read_columns.sides,
                 max_blank=self.max_blank,
                 cut=self.cut,
                 counted=self.counted,

@@ -20,6 +20,12 @@ class Row(NamedTuple):
     label: int | str | None
     place: str  # for messages: "train.csv line 7"
     pair: str | None = None
+    negative: str | None = None  # a text that a query must not find, where the pair is a document that answers it
+
+    @property
+    def blank(self) -> bool:
+        """Whether a text of it holds nothing."""
+        return not all(side is None or side.strip() for side in (self.text, self.pair, self.negative))
 
 
 Splits = dict[str, list[Row]]  # by "train", "val", "test"; a source has those that it has
@@ -27,15 +33,12 @@ Splits = dict[str, list[Row]]  # by "train", "val", "test"; a source has those t
 
 def without_blanks(splits: Splits, most: float) -> tuple[Splits, int]:
     """The rows that hold text, and how many do not; more than the share `most` of these is an error."""
-    kept = {
-        split: [row for row in rows if row.text.strip() and (row.pair is None or row.pair.strip())]
-        for split, rows in splits.items()
-    }
+    kept = {split: [row for row in rows if not row.blank] for split, rows in splits.items()}
     blank = 0
     for split, rows in splits.items():
         lost = len(rows) - len(kept[split])
         if lost > most * len(rows):
-            first = next(row for row in rows if not row.text.strip() or (row.pair is not None and not row.pair.strip()))
+            first = next(row for row in rows if row.blank)
             raise DataError(
                 f"{lost} of {len(rows)} texts of the {split} split are blank, the first at {first.place}",
                 f"data.max_blank={most}",

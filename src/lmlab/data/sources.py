@@ -189,8 +189,8 @@ def loaded(name: str, revision: str | None) -> Any:
             f"data set '{name}' is not in the local cache and could not be fetched ({type(error).__name__})",
             "data.source=hub",
             f"With a network: hf download {path} --repo-type dataset. "
-            "These need none: data=imdb, rotten_tomatoes, bbc_news, bbc_headlines, bible_en_ja, zh_reviews, zh_news, "
-            "or files with data.path=",
+            "These need none: data=imdb, rotten_tomatoes, bbc_news, bbc_headlines, bbc_search, bible_en_ja, "
+            "zh_reviews, zh_news, or files with data.path=",
         ) from error
     finally:
         datasets.config.HF_HUB_OFFLINE = was_offline

@@ -37,7 +37,7 @@ class StoredRows:
         classes: Sequence[str] | None,
         *,
         labels: Literal["classes", "scores"] | None = "classes",
-        pairs: bool,
+        sides: Sequence[str],
         max_blank: float,
         cut: dict[str, Any],
         counted: dict[str, int] | None = None,
@@ -58,7 +58,7 @@ class StoredRows:
             if labels:
                 np.save(folder / f"{split}.label.npy", values[split])
                 content.update(values[split].tobytes())
-            for side in ("text", "pair") if pairs else ("text",):
+            for side in sides:
                 texts = Ragged.from_texts(getattr(row, side) for row in some)
                 texts.save(folder, f"{split}.{side}")
                 content.update(texts.offsets.tobytes() + texts.values.tobytes())
@@ -67,7 +67,8 @@ class StoredRows:
             "classes": names,
             "rows": {split: len(some) for split, some in splits.items()},
             "class_counts": names and {split: counts(values[split], names) for split in splits},
-            "pairs": pairs,
+            "pairs": "pair" in sides,
+            **({"negatives": True} if "negative" in sides else {}),
             "blank_dropped": blank,
             "duplicates_removed": removed["duplicates"],
             "shared_train_test": both,
@@ -87,7 +88,7 @@ class StoredRows:
 
     @property
     def sides(self) -> tuple[str, ...]:
-        return ("text", "pair") if self.facts["pairs"] else ("text",)
+        return ("text", "pair", "negative")[: 1 + self.facts["pairs"] + self.facts.get("negatives", False)]
 
     def labels(self, split: str) -> np.ndarray | None:
         """The class or the score of each row; None in raw text, and of pairs source -> target."""

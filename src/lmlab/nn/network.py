@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from lmlab.errors import ConfigError
+from lmlab.nn.pooling import mean_state
 from lmlab.nn.renaming import Renaming
 
 LAYER = re.compile(r"\b(?:layers?|h|blocks?)\.(\d+)\.")  # its number in the name of a parameter, ours or transformers'
@@ -73,8 +74,7 @@ class Network(nn.Module):
 
     def pool(self, states: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B D"]:
         """One vector a text: the mean of the states of its real tokens."""
-        weight = mask.unsqueeze(-1).to(states.dtype)  # (B, T, 1)
-        return (states * weight).sum(1) / weight.sum(1).clamp(min=1)
+        return mean_state(states, mask)
 
     def neighbour_loss(self, tokens: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> tuple[Tensor, Tensor]:
         """(the sum of what it costs to tell the words of a batch by their neighbours, the number of such pairs)."""

@@ -78,6 +78,20 @@ def noise_of(modules: Iterable[nn.Module], seed: int, rows: Int[Tensor, "B"]) ->
             source.texts = None
 
 
+@contextmanager
+def redrawn(module: nn.Module, number: int) -> Iterator[None]:
+    """The time in which the texts that `noise_of` has named draw other numbers, as a further text of the same row must:
+    what two texts drop alike would tell that they belong together."""
+    sources = [(part, part.texts) for part in module.modules() if isinstance(part, Noise) and part.texts is not None]
+    for source, texts in sources:
+        source.texts = hashed(hashed(texts) + number)
+    try:
+        yield
+    finally:
+        for source, texts in sources:
+            source.texts = texts
+
+
 def hashed(x: Int[Tensor, "..."]) -> Int[Tensor, "..."]:
     """splitmix64's finaliser (Steele et al., 2014), elementwise."""
     x = (x ^ shifted(x, 30)) * FIRST

@@ -1,4 +1,4 @@
-"""One vector from the states of a text: a learned mean, or where a recurrent network has read all of it."""
+"""One vector from the states of a text: their mean, a learned one, or the state where a network has read all of it."""
 
 import torch
 from jaxtyping import Bool, Float
@@ -19,7 +19,19 @@ class AttentionPooling(nn.Module):
         return torch.einsum("bt,btd->bd", weights, states)
 
 
-def last_states(states: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T"], bidirectional: bool) -> Float[Tensor, "B D"]:
+def mean_state(states: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B D"]:
+    """The mean of the states of the real tokens."""
+    weight = mask.unsqueeze(-1).to(states.dtype)  # (B, T, 1)
+    return (states * weight).sum(1) / weight.sum(1).clamp(min=1)
+
+
+def first_state(states: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B D"]:
+    return states[:, 0]
+
+
+def last_states(
+    states: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T"], bidirectional: bool = False
+) -> Float[Tensor, "B D"]:
     """The state at the last real token; of a bidirectional network, its backward half is that at the first token."""
     last = states[torch.arange(len(states), device=states.device), mask.sum(1) - 1]
     if not bidirectional:

@@ -61,7 +61,7 @@ def frame(experiment: Experiment) -> Frame | None:
     task, tokenizer = experiment.config["task"], experiment.corpus.tokenizer
     if task["architecture"] == "decoder":
         return None
-    if task["batches"] == "rows" or tokenizer.frame.end:
+    if task["batches"] != "blocks" or tokenizer.frame.end:
         return tokenizer.frame
     return Frame(*[(tokenizer.sep_id,)] * 3)  # of blocks
 

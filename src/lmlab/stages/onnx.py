@@ -72,7 +72,8 @@ def inputs(experiment: Experiment, rows: int, length: int) -> tuple[Tensor, ...]
     mask = torch.ones(rows, length, dtype=torch.bool)
     mask[-1, length // 2 :] = False
     pair = (torch.arange(length) >= length // 3).long().expand(rows, length).clone()
-    return (tokens, mask, pair) if experiment.corpus.columns.pair else (tokens, mask)
+    both_at_once = experiment.corpus.columns.pair and experiment.corpus.batches == "rows"
+    return (tokens, mask, pair) if both_at_once else (tokens, mask)
 
 
 def refuse_difference(file: Path, answers: list[tuple[tuple[Tensor, ...], Tensor]]) -> None:

@@ -12,6 +12,8 @@ QUESTIONS = {  # what a stage that answers is asked, for example
     "generate": 'stage.prompt="Once upon a time"',
     "neighbours": "stage.words=[good,bad]",
     "score": "stage.input=texts.txt",
+    "index": "stage.input=texts.txt",
+    "search": 'stage.query="what is asked"',
 }
 
 
@@ -88,7 +90,7 @@ def cost_of_a_batch(experiment: Experiment) -> dict[str, str]:
     module.zero_grad(set_to_none=True)
     held = need.per_token * experiment.corpus.batch_tokens / (n_ranks * settings["accumulate_grad_batches"])
     return {
-        "FLOPs a token": f"{counter.get_total_flops() / int(batch['mask'].sum()):,.0f} (forward and backward)",
+        "FLOPs a token": f"{counter.get_total_flops() / int(module.task.n_tokens(batch)):,.0f} (forward and backward)",
         "memory": f"{need.fixed / 2**20:,.0f} MiB weights, gradients, AdamW + {held / 2**20:,.0f} MiB activations",
     }
 
