@@ -20,6 +20,7 @@ class Row(NamedTuple):
     label: int | str | None
     place: str  # for messages: "train.csv line 7"
     pair: str | None = None
+    answers: Sequence[tuple[int, str]] | None = None  # of a question to `pair`: where in it each begins, and its words
 
 
 Splits = dict[str, list[Row]]  # by "train", "val", "test"; a source has those that it has
