@@ -33,12 +33,15 @@ class Questions(Corpus):
     def __init__(
         self,
         *,
+        text_column: str = "question",
+        pair_column: str = "context",
         max_question: PositiveInt = 64,
         no_answer: bool = False,
         language: Literal["en", "zh"] = "en",
         **parts: Any,
     ) -> None:
-        super().__init__(**(parts | {"label_column": None}))
+        columns = {"text_column": text_column, "pair_column": pair_column, "label_column": None}
+        super().__init__(**(parts | columns))
         if self.clean.steps:
             what = "answers are characters of a context as it stands, and cleaning would move them"
             raise ConfigError(what, "data.cleaning", "Leave it out; tokenizer.lowercase=true reads without case")
@@ -103,8 +106,9 @@ class Questions(Corpus):
         if (train := splits.get("train")) is not None:
             shares = {name: self.cut[f"{name}_share"] for name in ("val", "test") if name not in splits}
             if len(train) <= sum(share > 0 for share in shares.values()):
+                where = str(self.path or self.source)
                 fix = "Give more articles, or a file for each split: train.json, dev.json"
-                raise DataError(f"{len(train)} articles are too few to cut {', '.join(shares)} from", fix=fix)
+                raise DataError(f"{len(train)} articles are too few to cut {', '.join(shares)} from", where, fix)
             parts = stratified_blocks(np.zeros(len(train), int), shares, block=1, seed=self.cut["seed"])
             splits = splits | {name: [train[number] for number in part] for name, part in parts.items()}
         return {name: [row for article in splits[name] for row in article.rows] for name in NAMES if name in splits}
