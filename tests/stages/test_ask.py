@@ -18,7 +18,6 @@ JOB = [
     "data.val_share=0.2",
     "data.test_share=0.2",
     *TINY,
-    "trainer.max_epochs=3",
     "optimizer.lr=3e-3",
     "logger=csv",
     "trainer=cpu",
@@ -58,7 +57,7 @@ def test_two_processes_score_what_one_does(finished):
 def test_a_training_goes_on_exactly(finished):
     cwd, run, _ = finished
     part = cwd / "outputs" / "part" / "it"
-    shutil.copytree(run, part)
+    shutil.copytree(run, part, symlinks=True)
     later = [path for path in (part / "checkpoints").glob("step-*") if path.name > "step-00000003~"]
     assert later
     for path in [*later, part / "metrics.json"]:

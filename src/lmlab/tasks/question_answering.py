@@ -144,7 +144,7 @@ class QuestionAnswering(Task):
             margin = {"best_threshold": best}
         return {name: 100 * value for name, value in told.items()} | margin
 
-    def answer(self, answers: Answers, threshold: float | None = None) -> str:
+    def answer(self, answers: Answers, threshold: float | int | None = None) -> str:
         """The likeliest words, or none."""
         least = self.threshold if threshold is None else threshold
         return "" if self.no_answer and answers.margin <= least else answers.text
