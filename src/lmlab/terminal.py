@@ -85,4 +85,6 @@ def print_columns(title: str, header: Sequence[str], rows: Sequence[Sequence[str
 
 
 def show(table: Table) -> None:
-    Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 110).print(table)
+    Console(
+        file=sys.stdout, highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 110
+    ).print(table)

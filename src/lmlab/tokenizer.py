@@ -145,6 +145,10 @@ class Tokenizer:
         """The ids of each text, no special ids among them; runs on all cores."""
         return [encoding.ids for encoding in self._ready().encode_batch_fast(texts, add_special_tokens=False)]
 
+    def offsets(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
+        """Where in each text each of its ids stands: its first character, and the one after its last."""
+        return [encoding.offsets for encoding in self._ready().encode_batch(texts, add_special_tokens=False)]
+
     def decode(self, ids: Sequence[int]) -> str:
         """The text of `ids`, special ids left out."""
         return self._ready().decode(list(ids), skip_special_tokens=True)

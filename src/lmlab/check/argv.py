@@ -18,6 +18,8 @@ OTHER_CONF = {"--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-
 MULTIRUN = {"-m", "--multirun"}
 TAKES_VALUE = OTHER_CONF | {"--cfg", "-c", "--package", "-p", "--info", "-i", "--experimental-rerun"}
 
+TEXTS = ("stage.prompt", "stage.question", "stage.context")
+
 
 @dataclass(frozen=True)
 class Command:
@@ -71,7 +73,7 @@ def written_out(override: Override) -> Override:
     ):
         bare = override.value.strip("'\"").replace("\\", "\\\\").replace("'", "\\'")
         return Override("", override.key, f"'{bare}'")  # Hydra's grammar wants quotes round = , and spaces
-    if override.key == "stage.prompt" and override.value:
+    if override.key in TEXTS and override.value:
         return Override("", override.key, quoted(override.value))
     if override.key == "debug" and override.value in ("true", "false"):
         return Override("", "debug", "default" if override.value == "true" else "null")
@@ -79,7 +81,7 @@ def written_out(override: Override) -> Override:
 
 
 def quoted(text: str) -> str:
-    """A text in Hydra's quotation marks, if it has none: a prompt is text, whatever signs it holds."""
+    """A text in Hydra's quotation marks, if it has none: a question is text, whatever signs it holds."""
     if re.fullmatch(r"'[^']*'|\"[^\"]*\"", text):
         return text
     # a backslash counts only before a quotation mark and at the end

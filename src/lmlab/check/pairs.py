@@ -30,7 +30,7 @@ def refuse_pair(config: Mapping[str, Any]) -> None:
             f"Models that fit this task: {listed(families_with(shape))}. "
             f"Tasks that fit this model: {listed(tasks_with(shapes))}",
         )
-    if model.get("head") == "none" and {"score", "document"} & {*needs}:
+    if model.get("head") == "none" and {"score", "document", "answer"} & {*needs}:
         raise ConfigError(
             f"{called(task)} reads a vector from states, and those of {called(model.get('network', model))} are the "
             "log-probabilities of classes",

@@ -32,6 +32,15 @@ class Batch(TypedDict):
     #                              (B, U) int64, of pairs source -> target the target, then [SEP] if all of it fits
     reference: NotRequired[list[str]]  # B targets as they were written, in the validation and test batches of pairs
     text: NotRequired[list[str]]  # their sources as they stand, in the same batches
+    start: NotRequired[
+        Tensor
+    ]  # (B,) int64, of questions the first token of the answer, 0 where a window has none of it
+    end: NotRequired[Tensor]  # (B,) int64, the last one
+    passage: NotRequired[Tensor]  # (B, T) bool, True on the tokens of the context
+    question: NotRequired[Tensor]  # (B,) int64, in batches that are scored the number of each window's question
+    spans: NotRequired[Tensor]  # (B, T, 2) int64, where in the context each token begins and ends, in characters
+    context: NotRequired[list[str]]  # B contexts as they were written
+    answers: NotRequired[list[list[str]]]  # their right answers as they were written; none where there is none
     documents: NotRequired[Tensor]  # (B, T) int64, the number of each token's text, where texts do not see each other
     bytes: NotRequired[Tensor]  # (B,) float64, the share of its split's UTF-8 bytes that a block's targets stand for
     words: NotRequired[Tensor]  # (B,) float64, the same of its words

@@ -14,13 +14,14 @@ from lmlab.data.batching import BatchOrder, EvaluationOrder
 from lmlab.data.blocks import BlockEvaluationOrder, BlockOrder, Blocks
 from lmlab.data.dataset import Batch, TokenizedRows
 from lmlab.data.sides import SideRows
+from lmlab.data.spans import QuestionWindows
 from lmlab.data.targets import TargetRows
 from lmlab.errors import CheckpointError, DataError
 from lmlab.names import covered
 from lmlab.ranges import NonNegativeInt, PositiveInt, Seed
 from lmlab.signals import leave_to_parent
 
-Rows = TokenizedRows | SideRows | TargetRows | Blocks
+Rows = TokenizedRows | SideRows | TargetRows | QuestionWindows | Blocks
 
 
 class Loading(LightningDataModule):

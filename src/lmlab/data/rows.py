@@ -21,6 +21,7 @@ class Row(NamedTuple):
     place: str  # for messages: "train.csv line 7"
     pair: str | None = None
     negative: str | None = None  # a text that a query must not find, where the pair is a document that answers it
+    answers: Sequence[tuple[int, str]] | None = None  # of a question to `pair`: where in it each begins, and its words
 
     @property
     def blank(self) -> bool:

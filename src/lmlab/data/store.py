@@ -62,6 +62,10 @@ class StoredRows:
                 texts = Ragged.from_texts(getattr(row, side) for row in some)
                 texts.save(folder, f"{split}.{side}")
                 content.update(texts.offsets.tobytes() + texts.values.tobytes())
+            if any(row.answers is not None for row in some):
+                told = Ragged.from_texts(json.dumps(row.answers) for row in some)
+                told.save(folder, f"{split}.answers")
+                content.update(told.values.tobytes())
         facts = {
             "fingerprint": content.hexdigest(),
             "classes": names,
@@ -94,6 +98,13 @@ class StoredRows:
         """The class or the score of each row; None in raw text, and of pairs source -> target."""
         file = self.folder / f"{split}.label.npy"
         return np.load(file, allow_pickle=False) if file.exists() else None
+
+    def answers(self, split: str) -> list[list[tuple[int, str]]]:
+        """Of each question, where in its context each answer begins, and its words."""
+        if not (self.folder / f"{split}.answers.npy").exists():
+            return []
+        told = Ragged.load(self.folder, f"{split}.answers")
+        return [[(begin, words) for begin, words in json.loads(told.text(row))] for row in range(len(told))]
 
     def continues(self, split: str) -> np.ndarray:
         """Whether each text goes on with the one before it."""

@@ -11,6 +11,7 @@ QUESTIONS = {  # what a stage that answers is asked, for example
     "predict": "stage.input=texts.csv",
     "generate": 'stage.prompt="Once upon a time"',
     "neighbours": "stage.words=[good,bad]",
+    "ask": 'stage.question="Who is it about?" stage.context=text.txt',
     "score": "stage.input=texts.txt",
     "index": "stage.input=texts.txt",
     "search": 'stage.query="what is asked"',
