@@ -16,6 +16,7 @@ from lmlab.errors import ConfigError
 
 OTHER_CONF = {"--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn"}
 MULTIRUN = {"-m", "--multirun"}
+TEXTS = {"stage.prompt", "stage.start", "stage.end"}  # whatever signs they hold
 TAKES_VALUE = OTHER_CONF | {"--cfg", "-c", "--package", "-p", "--info", "-i", "--experimental-rerun"}
 
 
@@ -71,7 +72,7 @@ def written_out(override: Override) -> Override:
     ):
         bare = override.value.strip("'\"").replace("\\", "\\\\").replace("'", "\\'")
         return Override("", override.key, f"'{bare}'")  # Hydra's grammar wants quotes round = , and spaces
-    if override.key == "stage.prompt" and override.value:
+    if override.key in TEXTS and override.value:
         return Override("", override.key, quoted(override.value))
     if override.key == "debug" and override.value in ("true", "false"):
         return Override("", "debug", "default" if override.value == "true" else "null")

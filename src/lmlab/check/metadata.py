@@ -14,6 +14,7 @@ METADATA: dict[str, dict[str, str]] = {  # place -> key -> its annotation; "": o
         "token_dropout": "Fraction",
         "ngram_orders": "Sequence[PositiveInt]",
         "masked_head": "bool",
+        "lines": "bool",
     },
     "model": {
         "architectures": "",
@@ -22,6 +23,7 @@ METADATA: dict[str, dict[str, str]] = {  # place -> key -> its annotation; "": o
         "head": "",
         "orders": "",
         "exports": "",
+        "d_vector": "PositiveInt",
         "published_vocab": "PositiveInt",
         "pretraining": "",
         "writes_by": "Literal['encoder-decoder', 'decoder']",
