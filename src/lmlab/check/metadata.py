@@ -23,7 +23,7 @@ METADATA: dict[str, dict[str, str]] = {  # place -> key -> its annotation; "": o
         "head": "",
         "orders": "",
         "exports": "",
-        "d_vector": "PositiveInt",
+        "d_vector": "NonNegativeInt",
         "published_vocab": "PositiveInt",
         "pretraining": "",
         "writes_by": "Literal['encoder-decoder', 'decoder']",
