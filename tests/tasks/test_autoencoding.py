@@ -9,7 +9,7 @@ from torch.distributions import Normal, kl_divergence
 
 from lmlab.models.autoencoder import Autoencoder
 from lmlab.nn.noise import noise_of
-from lmlab.tasks.autoencoding import EVALUATION, Autoencoding, divergence
+from lmlab.tasks.autoencoding import EVALUATION, Autoencoding, divergence, normal
 from lmlab.tasks.causal_lm import NONE
 from lmlab.tokenizer import Tokenizer
 
@@ -66,6 +66,11 @@ def test_drawn_numbers_are_standard_normal_and_a_texts_own():
     assert abs(drawn.mean()) < 0.02 and abs(drawn.std() - 1) < 0.02 and abs(drawn.pow(4).mean() - 3) < 0.15
     correlations = torch.corrcoef(drawn.transpose(0, 1).flatten(1).T) - torch.eye(3 * UNITS)
     assert correlations.abs().max() < 0.08
+
+
+def test_no_drawn_number_is_infinite():
+    least, middle, most = normal(torch.tensor([0.0, 0.5, 1 - 2**-24]))
+    assert least == -most and 5 < most < 6 and abs(middle) < 1e-6
 
 
 def test_a_training_loss_is_both_terms_of_the_bound():

@@ -60,10 +60,8 @@ class Autoencoding(Task):
 
     def draw(self, mean: Float[Tensor, "B Z"], n: int = 1) -> Float[Tensor, "n B Z"]:
         """Standard normal numbers, a text's own."""
-        uniform = self.noise.uniform(mean, n * mean.shape[1]) + 2**-25  # never 0
-        return (
-            (math.sqrt(2) * torch.erfinv(2 * uniform.double() - 1)).float().view(-1, n, mean.shape[1]).transpose(0, 1)
-        )
+        drawn = normal(self.noise.uniform(mean, n * mean.shape[1]))
+        return drawn.view(-1, n, mean.shape[1]).transpose(0, 1)
 
     def told(self, network: Network, batch: Mapping[str, Tensor], code: Float[Tensor, "B Z"]) -> Told:
         """What the decoder makes of the texts, each token given the code and those before it."""
@@ -158,6 +156,12 @@ class Autoencoding(Task):
         begin = [[self.first(network)]] * len(codes)
         found = continuations(network, begin, memory=codes, **ids(self.tokenizer), **options)
         return [self.tokenizer.decode(text) for text in found]
+
+
+def normal(uniform: Float[Tensor, "*B"]) -> Float[Tensor, "*B"]:
+    """Standard normal numbers from ones in [0, 1) that are multiples of 2^-24: each stands for the middle of its step,
+    so that none is infinite."""
+    return (math.sqrt(2) * torch.erfinv(2 * (uniform.double() + 2**-25) - 1)).float()
 
 
 def divergence(mean: Float[Tensor, "B Z"], log_variance: Float[Tensor, "B Z"]) -> Float[Tensor, "B Z"]:
