@@ -2,7 +2,7 @@
 
     python scripts/prove_resume.py --kills 20
     python scripts/prove_resume.py --kills 20 --scenario processes accumulation workers one-to-two
-    python scripts/prove_resume.py --kills 20 --scenario decoder gpt2 rnn lstm gru lstm-processes masked lora
+    python scripts/prove_resume.py --kills 20 --scenario decoder gpt2 rnn lstm gru lstm-processes masked lora vae
 
 A third of the kills comes while a checkpoint is being written, the others at any moment: in a step, in a validation,
 while the process starts. Compared are every logged loss and gradient norm, every validation and the last weights:
@@ -53,6 +53,7 @@ SCENARIOS: dict[str, tuple[list[str], list[str]]] = {  # overrides of all attemp
     "gru": ([*RECURRENT, "model=gru"], []),
     "masked": ([*BERT, "task=masked_lm", *RAW[1:]], []),
     "lora": ([*BERT, "model.lora_rank=2", "model.layer_decay=0.8"], []),
+    "vae": (["task=autoencoding", "model=vae", "model.network.decoder=transformer", "callbacks.samples=null"], []),
     "lstm-processes": ([*RECURRENT, "model=lstm", "trainer=ddp"], []),
 }
 

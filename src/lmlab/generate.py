@@ -31,6 +31,7 @@ def generate(
     never: Collection[int] = NEVER,
     lookup: NonNegativeInt = 16,
     generator: torch.Generator | None = None,
+    memory: Tensor | None = None,
 ) -> Iterator[list[int | None]]:
     """Step by step, the token that each sequence goes on with: prompt 0 `n` times, then prompt 1, and so on.
 
@@ -39,6 +40,7 @@ def generate(
     prompts have is read at once, the rest token by token, so each sequence sees what it would see alone.
 
     `vocabulary` is how many ids were learned (`len(tokenizer)`): none above is written, nor any of `never`.
+    `memory` is what a family that writes from codes or of a source reads beside, for each text or for several in turn.
     Temperature 0 takes the likeliest token; a single text is then written by `ahead`, with up to `lookup` guesses a
     pass. When a text outgrows `network.context`, its last half of that is read again from scratch, and so on. The
     network must be in eval mode, and `generator` on its device.
@@ -55,6 +57,7 @@ def generate(
             stop=stop,
             never=never,
             lookup=lookup,
+            memory=memory,
         )
         yield from ([token] for token in one)
         return
@@ -68,7 +71,7 @@ def generate(
         if begin != (begin := window_start(known, network.context)):
             cache, read = {}, begin
         fresh = torch.tensor([text[read:known] for text in texts], device=device)  # (B, new)
-        logits = network.logits(network.decode(fresh, cache=cache)[:, -1:])[:, 0].float()  # (B, V)
+        logits = network.logits(network.decode(fresh, memory, cache=cache)[:, -1:])[:, 0].float()  # (B, V)
         read, known = known, known + 1
         if repetition_penalty != 1.0:
             seen = with_tokens(logits, seen, texts, read)
@@ -96,6 +99,7 @@ def ahead(
     stop: Collection[int],
     never: Collection[int],
     lookup: PositiveInt,
+    memory: Tensor | None = None,
 ) -> Iterator[int | None]:
     """The likeliest tokens after one prompt, as `generate` tells them, several a pass.
 
@@ -113,7 +117,7 @@ def ahead(
         room = end - 1 if network.context is None else min(end - 1, begin + network.context)
         guesses = text.guess(min(most, room - known))
         fresh = torch.tensor([text.tokens[read:] + guesses], device=device)
-        states = network.decode(fresh, cache=cache)[:, -len(guesses) - 1 :]
+        states = network.decode(fresh, memory, cache=cache)[:, -len(guesses) - 1 :]
         best = allowed(network.logits(states)[0].float(), vocabulary, never).argmax(-1).tolist()
         true = next((i for i, guess in enumerate(guesses) if guess != best[i]), len(guesses))
         most = min(lookup, 2 * most) if true == len(guesses) else max(1, true)

@@ -68,6 +68,20 @@ def test_files_folders_and_packed_files(tmp_path, monkeypatch):
     assert list(files(tmp_path / "test.txt", "text", "utf-8", "val")) == ["val"]
 
 
+def test_lines_that_are_not_blank_are_documents(tmp_path):
+    read = raw_text.by_line([Piece("one\n\n  two \n"), Piece("three", True)])
+    assert list(read) == [Piece("one"), Piece("two"), Piece("three")]
+    (tmp_path / "said.txt").write_text("".join(f"line number {n}\n\n" for n in range(20)))
+    tokenizer = Tokenizer("word", 60, min_frequency=1)
+    shared = {"tokenizer": tokenizer, "cache": tmp_path / "cache", "path": tmp_path / "said.txt", "label_column": None}
+    lines = Corpus(**shared, lines=True, batches="copies")
+    lines.prepare()
+    assert lines.stored.facts["rows"] == {"train": 16, "val": 2, "test": 2}
+    whole = Corpus(**shared)
+    whole.prepare()
+    assert whole.stored.facts["rows"]["train"] == 1
+
+
 def test_what_is_no_text_is_named(tmp_path):
     with pytest.raises(InputMissing, match="data.path= not found"):
         files(tmp_path / "nowhere", "text", "utf-8")

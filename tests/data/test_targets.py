@@ -47,6 +47,13 @@ def test_a_cut_target_does_not_learn_to_end():
     assert whole[[0, 1]]["target"].tolist() == [[5] * 7 + [3], [5] * 7 + [NONE]]
 
 
+def test_a_text_that_is_to_be_told_again_is_its_own_target():
+    rows = ragged([[5, 6, 7], list(range(5, 25))])
+    made = TargetRows(rows, rows, max_length=8)[[0, 1]]
+    assert made["tokens"].tolist() == [[2, 5, 6, 7, 0, 0, 0, 0], [2, 5, 6, 7, 8, 9, 10, 11]]
+    assert made["target"].tolist() == [[5, 6, 7, 3, NONE, NONE, NONE], [5, 6, 7, 8, 9, 10, 11]]
+
+
 def test_what_a_batch_costs_is_both_sides():
     rows = pairs()
     assert rows.lengths.tolist() == [4 + 2, 2 + 5, 1 + 2, 8 + 7]

@@ -1,4 +1,4 @@
-"""What a language model writes while it learns: the same prompts after each validation."""
+"""What a language model writes while it learns, after each validation: the same prompts, and from the same codes."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +12,7 @@ from lightning.pytorch.loggers import WandbLogger
 from lmlab.generate import continuations, device_of, ids
 from lmlab.nn.network import Network
 from lmlab.ranges import NonNegativeFloat, PositiveInt, Seed
+from lmlab.tasks.autoencoding import Autoencoding
 from lmlab.tasks.causal_lm import CausalLM
 
 
@@ -32,7 +33,10 @@ class Samples(Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         fitting = trainer.state.fn == "fit" and not trainer.sanity_checking
-        if not (fitting and trainer.is_global_zero and isinstance(module.task, CausalLM) and self.prompts):
+        writes = isinstance(module.task, CausalLM) or (
+            isinstance(module.task, Autoencoding) and module.network.has_prior
+        )
+        if not (fitting and trainer.is_global_zero and writes and self.prompts):
             return
         modes = {part: part.training for part in module.modules()}
         module.eval()
@@ -55,12 +59,14 @@ class Samples(Callback):
         tokenizer = trainer.datamodule.tokenizer  # type: ignore[attr-defined]
         network = cast(Network, module.network)
         framed = [[tokenizer.sep_id, *text] for text in tokenizer.encode(self.prompts)]
+        generator = torch.Generator(device_of(network)).manual_seed(self.seed)
         written = continuations(
             network,
             framed,
             **ids(tokenizer),
             max_new_tokens=self.max_new_tokens,
             temperature=self.temperature,
-            generator=torch.Generator(device_of(network)).manual_seed(self.seed),
+            generator=generator,
+            memory=network.prior(len(framed), generator) if network.has_prior else None,
         )
         return [tokenizer.decode([*prompt, *text]) for prompt, text in zip(framed, written, strict=True)]

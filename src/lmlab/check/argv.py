@@ -16,9 +16,9 @@ from lmlab.errors import ConfigError
 
 OTHER_CONF = {"--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn"}
 MULTIRUN = {"-m", "--multirun"}
+# whatever signs they hold
+TEXTS = {"stage.prompt", "stage.start", "stage.end", "stage.question", "stage.context", "stage.query"}
 TAKES_VALUE = OTHER_CONF | {"--cfg", "-c", "--package", "-p", "--info", "-i", "--experimental-rerun"}
-
-TEXTS = ("stage.prompt", "stage.question", "stage.context")
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ METADATA: dict[str, dict[str, str]] = {  # place -> key -> its annotation; "": o
         "ngram_orders": "Sequence[PositiveInt]",
         "masked_head": "bool",
         "family_pooling": "str",
+        "lines": "bool",
     },
     "model": {
         "architectures": "",
@@ -23,6 +24,7 @@ METADATA: dict[str, dict[str, str]] = {  # place -> key -> its annotation; "": o
         "head": "",
         "orders": "",
         "exports": "",
+        "d_vector": "NonNegativeInt",
         "published_vocab": "PositiveInt",
         "pretraining": "",
         "writes_by": "Literal['encoder-decoder', 'decoder']",

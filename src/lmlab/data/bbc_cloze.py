@@ -36,4 +36,4 @@ def questions(headline: str, body: str, place: str) -> Iterator[Row]:
     for name in NAME.finditer(headline):
         if stands := re.search(WITHIN.format(re.escape(name[0])), body):
             asked = headline[: name.start()] + BLANK + headline[name.end() :]
-            yield Row(asked, None, place, body, ((stands.start(), name[0]),))
+            yield Row(asked, None, place, body, answers=((stands.start(), name[0]),))

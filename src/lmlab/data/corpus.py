@@ -18,6 +18,7 @@ from lmlab.data.ragged import Ragged
 from lmlab.data.reading import Reading
 from lmlab.data.sides import SideRows
 from lmlab.data.store import StoredRows, tokenized, write_tokens
+from lmlab.data.targets import TargetRows
 from lmlab.errors import ConfigError, DataError
 from lmlab.ranges import PositiveInt
 from lmlab.tokenizer import Tokenizer
@@ -35,7 +36,7 @@ class Corpus(Reading):
         *,
         tokenizer: Tokenizer,
         cache: str | Path,
-        batches: Literal["rows", "blocks", "sides"] = "rows",
+        batches: Literal["rows", "blocks", "copies", "sides"] = "rows",
         truncation: Literal["head", "head_tail", "tail"] = "head",
         stride: PositiveInt | None = None,
         separate_documents: bool = False,
@@ -148,6 +149,10 @@ class Corpus(Reading):
                 pad=self.tokenizer.pad_id,
                 separator=self.tokenizer.sep_id,
             )
+        if self.batches == "copies":  # each text is to be told again
+            tokenizer = self.tokenizer
+            framed: dict[str, Any] = {"frame": tokenizer.frame, "separator": tokenizer.sep_id, "pad": tokenizer.pad_id}
+            return TargetRows(sides[0], sides[0], max_length=self.max_length, **framed)
         labels = self.stored.labels(split)
         return self._rows_of(sides, labels)
 

@@ -85,6 +85,12 @@ def pieces(lines: Iterable[str]) -> Iterator[Piece]:
         yield Piece("".join(held), continues)
 
 
+def by_line(texts: Iterable[Piece]) -> Iterator[Piece]:
+    """Each line that is not blank as a document of its own."""
+    for piece in texts:
+        yield from (Piece(line.strip()) for line in piece.text.splitlines() if line.strip())
+
+
 def hub(name: str, revision: str | None, column: str) -> Texts:
     """The splits of a data set on the hub; rows that are lines (their ends are in them) go on with one another."""
 

@@ -36,6 +36,7 @@ class Reading(Loading):
         encoding: str = "utf-8",
         text_column: str = "text",
         label_column: str | None = "label",
+        lines: bool = False,
         pair_column: str | None = None,
         labels: Literal["classes", "scores"] = "classes",
         classes: Sequence[str] | None = None,
@@ -54,6 +55,7 @@ class Reading(Loading):
         self.path = Path(path).expanduser() if path else None
         self.path_split, self.hub, self.revision = path_split, hub, revision
         self.encoding, self.columns = encoding, Columns(text_column, label_column, pair_column)
+        self.lines = lines and label_column is None
         self.labels: Literal["classes", "scores"] | None = labels  # None: rows have none
         self.configured_classes = None if classes is None else [str(name) for name in classes]
         self.max_blank, self.clean = max_blank, Cleaning(cleaning or {})
@@ -96,7 +98,7 @@ class Reading(Loading):
         """Tells rows apart without reading them."""
         origin = {"package": self._package_stamp, "hub": lambda: [self.hub, self.revision], "files": self._path_stamp}
         columns = self.read_columns
-        return {
+        return ({"lines": True} if self.lines else {}) | {
             "corpus": type(self).__qualname__,
             "source": [self.source, origin[self.source]()],
             "columns": [columns.text, columns.label, columns.pair, self.labels == "scores"]
@@ -117,6 +119,7 @@ class Reading(Loading):
         found: Any = read()
         if self.raw:
             shares = {name: self.cut[name] for name in ("val_share", "test_share")}
+            found = {split: raw_text.by_line(texts) for split, texts in found.items()} if self.lines else found
             raw_text.write(folder, found, str(self.path or self.source), **shares)
         else:
             StoredRows.write(

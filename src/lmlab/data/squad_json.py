@@ -84,7 +84,7 @@ def question(asked: str, context: str, answers: Sequence[tuple[Any, str]], place
             fix = f"It is at {stands}" if stands >= 0 else "It is nowhere in it"
             what = f"the answer {text!r:.60} is not at character {begin} of its context"
             raise DataError(what, place, f"Mend answer_start or the text. {fix}")
-    return Row(asked, None, place, context, tuple(answers))
+    return Row(asked, None, place, context, answers=tuple(answers))
 
 
 def is_object(node: Any, place: str) -> dict[str, Any]:

@@ -26,6 +26,7 @@ class Network(nn.Module):
     alignments: bool = (
         False  # whether decode leaves the attention of each new token to the source in cache["alignment"]
     )
+    has_prior: bool = False  # whether it writes from codes that can be drawn
     is_one_graph: bool = False  # whether all that a task asks of it is one graph of tensors, as ONNX holds
     published: Renaming | None = None  # what published weights call the family's parts
     may_begin_anew: tuple[str, ...] = ()  # the parts that weights may lack, as the beginnings of their names
@@ -75,6 +76,19 @@ class Network(nn.Module):
     def pool(self, states: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B D"]:
         """One vector a text: the mean of the states of its real tokens."""
         return mean_state(states, mask)
+
+    def posterior(
+        self, tokens: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"]
+    ) -> tuple[Float[Tensor, "B Z"], Float[Tensor, "B Z"] | None]:
+        """(mean, log-variance) of the code that stands for each text; None where the mean itself is the code.
+
+        A code is the memory, of one state, that `decode` writes the text from.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no code that a text could be written from.")
+
+    def prior(self, n: int, generator: torch.Generator | None = None) -> Float[Tensor, "n 1 Z"]:
+        """Memories for `n` texts that nobody wrote, of a family with `has_prior`."""
+        raise NotImplementedError(f"{type(self).__name__} has no distribution to draw codes from.")
 
     def neighbour_loss(self, tokens: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> tuple[Tensor, Tensor]:
         """(the sum of what it costs to tell the words of a batch by their neighbours, the number of such pairs)."""

@@ -16,6 +16,7 @@ from lmlab.nn.network import Network
 from lmlab.ranges import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Probability, Seed
 from lmlab.stages.rows import arriving, groups, opened, row_writer
 from lmlab.stages.text_stream import TextStream
+from lmlab.tasks.autoencoding import Autoencoding
 
 Writer = Callable[..., Iterator[list[str]]]  # prompts and n -> the pieces by which their n texts each grow, in steps
 RULE = "-" * 20  # between texts
@@ -40,10 +41,18 @@ def generate(
     batch_rows: PositiveInt = 16,
     checkpoint: str = "best.ckpt",
 ) -> None:
-    """Write what follows each prompt: as text to the terminal while it is written, or as rows to a file."""
+    """Write what follows each prompt: as text to the terminal while it is written, or as rows to a file.
+
+    A family that writes from codes draws one for each text, and needs no prompt.
+    """
     if prompt is not None and prompts is not None:
         raise ConfigError("both a prompt and a file of prompts are given", "stage.prompts", "Leave one out")
     experiment.load_weights(experiment.run.checkpoints / checkpoint)
+    if isinstance(experiment.module.task, Autoencoding):
+        if not experiment.module.network.has_prior:
+            fix = "Draw from a run of model=vae, or ask this one for stage=interpolate"
+            raise ConfigError("this autoencoder's codes have no distribution to draw from", "stage=generate", fix)
+        prompt = "" if prompts is None and prompt is None else prompt
     device = torch.device("cuda" if experiment.settings["accelerator"] == "gpu" else "cpu")
     corpus = experiment.corpus
     write = partial(
@@ -79,6 +88,8 @@ def pieces(
     ids = tokenizer.encode([corpus.clean(text) for text in prompts])
     streams = [TextStream(tokenizer, row, stop) for row in ids for _ in range(n)]
     framed = [[tokenizer.sep_id, *row] for row in ids]  # as training texts are
+    if network.has_prior:
+        options["memory"] = network.prior(n * len(ids), options["generator"])
     for step in generation.generate(network, framed, n=n, **generation.ids(tokenizer), **options):
         yield ["" if token is None else text.push(token) for text, token in zip(streams, step, strict=True)]
         if all(text.ended for text in streams):

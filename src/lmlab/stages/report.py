@@ -10,6 +10,7 @@ from lmlab.terminal import print_columns, print_table
 QUESTIONS = {  # what a stage that answers is asked, for example
     "predict": "stage.input=texts.csv",
     "generate": 'stage.prompt="Once upon a time"',
+    "interpolate": 'stage.start="a dull film" stage.end="a great film"',
     "neighbours": "stage.words=[good,bad]",
     "ask": 'stage.question="Who is it about?" stage.context=text.txt',
     "score": "stage.input=texts.txt",
