@@ -61,7 +61,7 @@ def refusal(cfg, *dotlist):
         (["trainer.fast_dev_run=true"], "write +trainer.fast_dev_run=true"),
         (["seed=1", "seed=2"], "as '1' and as '2' (command line). Remove seed=1 or seed=2"),
         (["model.network.d_model=-4"], "model.network.d_model: whole number >= 1 expected, got -4"),
-        (["trainer.max_epochs="], "trainer.max_epochs: whole number >= 1 or -1 or null expected, got nothing"),
+        (["trainer.max_epochs="], "trainer.max_epochs: whole number >= 0 or -1 or null expected, got nothing"),
         (["trainer.max_steps=1e3"], "trainer.max_steps: whole number >= 1 or -1 expected, got 1000.0"),
         (["trainer.precision=bf17"], "Did you mean bf16?"),
         (["optimizer.prior_std=0"], "optimizer.prior_std: number > 0 or null expected, got 0"),

@@ -60,3 +60,9 @@ def test_few_documents_and_prefixes():
     assert measures(*hits(metric.compute(), 2)) == dict.fromkeys(
         ("recall_1", "recall_5", "recall_10", "mrr_10", "ndcg_10"), 1.0
     )
+
+
+def test_a_single_row():
+    metric = Vectors()
+    metric.update([torch.ones(1, 3), torch.ones(1, 3)], torch.tensor([[0, 1]]))
+    assert measures(*hits(metric.compute()))["mrr_10"] == 1

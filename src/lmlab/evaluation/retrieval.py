@@ -14,14 +14,22 @@ DEPTH = 10  # documents of a ranking that are looked at
 AT_ONCE = 2**24  # cosines held at one time
 
 
-class Texts(NamedTuple):
-    """All distinct queries and documents of a split, and which document answers which query."""
+class Texts:
+    """All distinct queries and documents of a split, and which document answers which query.
 
-    queries: Float[Tensor, "Q D"]
-    documents: Float[Tensor, "M D"]
-    asked: Int[Tensor, "Q"]  # the number of each query's text
-    known: Int[Tensor, "M"]  # and of each document's: the same where the same text stands
-    relevant: Int[Tensor, "P 2"]  # rows of `queries` and of `documents`
+    No tuple, in which torchmetrics would make a number of a tensor of one.
+    """
+
+    def __init__(
+        self,
+        queries: Float[Tensor, "Q D"],
+        documents: Float[Tensor, "M D"],
+        asked: Int[Tensor, "Q"],  # the number of each query's text
+        known: Int[Tensor, "M"],  # and of each document's: the same where the same text stands
+        relevant: Int[Tensor, "P 2"],  # rows of `queries` and of `documents`
+    ) -> None:
+        self.queries, self.documents = queries, documents
+        self.asked, self.known, self.relevant = asked, known, relevant
 
 
 class Block(NamedTuple):

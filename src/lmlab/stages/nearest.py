@@ -78,7 +78,8 @@ class Faiss(Exact):
                 self.library().ParameterSpace().set_index_parameters(self.index, parameters)
             except RuntimeError as error:
                 raise ConfigError(f"faiss: {told(error)}", f"stage.parameters={parameters}", "Try nprobe=32") from None
-        wanted = min(max(n, candidates), len(self.vectors))
+        if (wanted := max(n, candidates)) >= len(self.vectors):
+            return super().search(queries, n)
         return compared(self.vectors, queries, self.index.search(np.ascontiguousarray(queries), wanted)[1], n)
 
 
@@ -106,7 +107,8 @@ class Hnsw(Exact):
     def search(
         self, queries: np.ndarray, n: int, candidates: int = CANDIDATES, **options: Any
     ) -> tuple[np.ndarray, np.ndarray]:
-        wanted = min(max(n, candidates), len(self.vectors))
+        if (wanted := max(n, candidates)) >= len(self.vectors):
+            return super().search(queries, n)
         self.graph.set_ef(wanted)
         return compared(self.vectors, queries, self.graph.knn_query(queries, k=wanted)[0].astype(np.int64), n)
 
