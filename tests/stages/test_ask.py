@@ -1,5 +1,6 @@
 """Question answering from its files to an answer: trained, scored by one process and by two, resumed, asked."""
 
+import csv
 import json
 import shutil
 import sys
@@ -43,6 +44,13 @@ def test_what_a_run_tells(finished):
     assert told["test/rows"] == 12 and 0 <= told["test/exact_match"] <= told["test/f1"] <= told["test/best_f1"] <= 100
     assert {"test/f1_answerable", "test/f1_unanswerable", "test/best_threshold"} <= told.keys()
     assert "SQuAD 2.0, best over the right answers" in done.stdout
+    with (run / "predictions" / "answers.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    worst = [float(row["f1"]) for row in rows]
+    assert len(rows) == 12 and worst == sorted(worst)
+    assert 100 * sum(worst) / 12 == pytest.approx(told["test/f1"], abs=0.01)
+    assert all(f"[[{row['answer']}]]" in row["context"] for row in rows if row["answer"])
+    assert len(list((run / "samples").glob("step-*.csv"))) == 2
     assert "stage=ask run=outputs" in done.stdout
 
 
@@ -56,16 +64,16 @@ def test_two_processes_score_what_one_does(finished):
 
 def test_a_training_goes_on_exactly(finished):
     cwd, run, _ = finished
-    part = cwd / "outputs" / "part" / "it"
-    shutil.copytree(run, part, symlinks=True)
-    later = [path for path in (part / "checkpoints").glob("step-*") if path.name > "step-00000003~"]
+    whole = cwd / "whole"
+    shutil.copytree(run, whole)
+    later = [path for path in (run / "checkpoints").glob("step-*") if path.name > "step-00000003~"]
     assert later
-    for path in [*later, part / "metrics.json"]:
+    for path in [*later, run / "metrics.json"]:
         path.unlink()
-    assert "going on from step 3" in inside(f"resume={part}", cwd=cwd).stderr
-    ended = [torch.load(of / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for of in (run, part)]
+    assert "going on from step 3" in inside(f"resume={run}", cwd=cwd).stderr
+    ended = [torch.load(of / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for of in (run, whole)]
     assert all(torch.equal(tensor, ended[1][name]) for name, tensor in ended[0].items())
-    assert scores(part)["test"] == scores(run)["test"]
+    assert scores(run)["test"] == scores(whole)["test"]
 
 
 def test_a_text_a_file_and_a_folder_are_asked(finished):
