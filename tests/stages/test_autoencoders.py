@@ -135,9 +135,9 @@ def test_a_classifier_begins_with_the_encoder_of_a_run(finished, reviews):
 def test_a_code_of_no_units_is_for_a_language_model_alone(reviews, tmp_path):
     without = [word for word in SIZES if "d_latent" not in word] + ["model.network.d_latent=0"]
     given = ["stage=check", "model=vae", "data=text_files", *LABELS, f"data.path={reviews}", *without]
-    assert "Run" in inside(*given, "task=autoencoding", cwd=tmp_path).stdout
+    assert "Plan" in inside(*given, "task=autoencoding", cwd=tmp_path).stdout
     done = inside(*given, cwd=tmp_path, check=False)
-    assert done.returncode == 2 and "tells nothing of a text" in done.stderr
+    assert done.returncode == 2 and "task.d_model: whole number >= 1 expected, got 0" in done.stderr
 
 
 def test_lines_of_raw_text_are_texts_and_the_family_picks_the_task(tmp_path):
