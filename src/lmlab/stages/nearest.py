@@ -10,6 +10,7 @@ from lmlab.errors import ConfigError, DataError
 
 AT_ONCE = 2**16  # vectors that are read at one time
 CANDIDATES = 100
+FILES = FAISS, HNSW = "index.faiss", "index.hnsw"
 
 
 class Exact:
@@ -53,7 +54,7 @@ class Faiss(Exact):
     def __init__(self, folder: Path, vectors: np.ndarray) -> None:
         super().__init__(folder, vectors)
         try:
-            self.index = self.library().read_index(str(folder / "index.faiss"))
+            self.index = self.library().read_index(str(folder / FAISS))
         except RuntimeError as error:
             raise DataError(f"faiss: {told(error)}", str(folder), "Make the index again: stage=index") from None
 
@@ -68,7 +69,7 @@ class Faiss(Exact):
             raise ConfigError(what, "stage.factory", "Try SQ8 or Flat") from None
         for first in range(0, len(vectors), AT_ONCE):
             index.add(np.ascontiguousarray(vectors[first : first + AT_ONCE]))
-        faiss.write_index(index, str(folder / "index.faiss"))
+        faiss.write_index(index, str(folder / FAISS))
 
     def search(
         self, queries: np.ndarray, n: int, candidates: int = CANDIDATES, parameters: str | None = None, **options: Any
@@ -92,7 +93,7 @@ class Hnsw(Exact):
         super().__init__(folder, vectors)
         self.graph = self.library().Index(space="ip", dim=vectors.shape[1])
         try:
-            self.graph.load_index(str(folder / "index.hnsw"))
+            self.graph.load_index(str(folder / HNSW))
         except RuntimeError as error:
             raise DataError(f"hnswlib: {told(error)}", str(folder), "Make the index again: stage=index") from None
 
@@ -102,7 +103,7 @@ class Hnsw(Exact):
         graph.init_index(max_elements=len(vectors), M=links, ef_construction=200, random_seed=0)
         for first in range(0, len(vectors), AT_ONCE):
             graph.add_items(vectors[first : first + AT_ONCE])
-        graph.save_index(str(folder / "index.hnsw"))
+        graph.save_index(str(folder / HNSW))
 
     def search(
         self, queries: np.ndarray, n: int, candidates: int = CANDIDATES, **options: Any

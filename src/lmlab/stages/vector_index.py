@@ -71,7 +71,8 @@ def write(
     """Fill a folder with texts and their vectors as they come; the manifest, without which it is none, comes last."""
     nearest.KINDS[kind].library()  # what is missing is told before anything is made
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / MANIFEST).unlink(missing_ok=True)
+    for left in (MANIFEST, *nearest.FILES):  # of an index that was here before
+        (folder / left).unlink(missing_ok=True)
     n_rows = 0
     header: dict[str, Any] = {"descr": "<f4", "fortran_order": False}
     with (folder / VECTORS).open("wb") as file, RaggedWriter(folder, TEXTS, np.uint8) as texts:
