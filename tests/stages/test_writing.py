@@ -13,6 +13,7 @@ import torch
 
 import run as front
 from jobs import PLANTED, ROOT, inside, lmlab, only_run, write_reviews
+from lmlab.check import METADATA
 from lmlab.stages.text_stream import TextStream, overlap
 from lmlab.tokenizer import Tokenizer
 
@@ -164,7 +165,8 @@ def by_hand(run, text):
     from lmlab.models.transformer import Transformer
 
     config = yaml.safe_load((run / "config.yaml").read_text())["model"]["network"]
-    network = Transformer(**{key: value for key, value in config.items() if key != "_target_"}).eval()
+    beside = {"_target_", *METADATA["model.network"]}
+    network = Transformer(**{key: value for key, value in config.items() if key not in beside}).eval()
     weights = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
     network.load_state_dict(
         {key.removeprefix("network."): value for key, value in weights.items() if key.startswith("network.")}
