@@ -27,6 +27,7 @@ PAIRED = {"hf": "{model_type: t5, d_model: 16, d_kv: 8, d_ff: 32, num_layers: 1,
 CORPORA = {path.stem for path in (ROOT / "conf" / "data").glob("*.yaml")} | {"glue/cola", "glue/mnli", "glue/stsb"}
 # of GLUE, of translations, summaries and searches: one of each kind, the others have the same tasks
 CORPORA -= {"wmt14", "opus_books", "bible_en_ja", "bible_ja_en", "parallel_files", "cnn_dailymail", "xsum", "quora"}
+CORPORA -= {"wikitext103", "pair_files"}  # as wikitext2 and bbc_search
 CORPORA -= {"squad", "squad_files", "bbc_cloze"}  # of questions: xquad, and squad_v2, where some have no answer
 
 
